@@ -171,6 +171,8 @@ class BatchDraft:
 
     def missing(self, start: int, stop: int) -> NDArray[np.int64]:
         """Those of the rows [start, stop) whose records do not lie in the arena, in rising order."""
+        if len(self.slices) == 1 and self.slices[0].start <= start and stop <= self.slices[0].stop:
+            return np.empty(0, np.int64)  # Most steps lie in one window.
         outside = np.ones(stop - start, np.bool_)
         for _, _, first, last in self.slices:
             outside[max(first - start, 0) : max(last - start, 0)] = False

@@ -19,7 +19,7 @@ _FRAME = struct.Struct("<IB")
 _STEP = struct.Struct("<qqqqHHH")
 _PIECE = struct.Struct("<HHqqI")
 _SEGMENT = struct.Struct("<HII")
-_WINDOW = struct.Struct("<qHHqqq")
+_WINDOW = struct.Struct("<qHHqqqI")
 _WHOLE_STEP = struct.Struct("<qqqqHHHHHqqI")
 """`_STEP` and one `_PIECE`: most steps are one piece, without advice or segments, and are packed in one call."""
 _WHOLE_STEP_FRAME = struct.Struct("<IBqqqqHHHHHqqI")
@@ -107,6 +107,10 @@ class WindowTask(NamedTuple):
     window: int
     part: int
     """The part of the arena to decode it into, numbered through all streams."""
+    blocks: int = 0
+    """How many blocks the window has."""
+    shares: tuple[int, ...] = ()
+    """How many of them each worker decodes; none: they go round."""
 
     @property
     def key(self) -> WindowKey:
@@ -208,7 +212,8 @@ def _step(held: bytes | memoryview, at: int, end: int) -> StepTask:
 
 def pack_window(task: WindowTask) -> bytes:
     """The frame of a window task."""
-    return _FRAME.pack(_WINDOW.size, Kind.WINDOW) + _WINDOW.pack(*task)
+    shares = struct.pack(f"<{len(task.shares)}I", *task.shares)
+    return _FRAME.pack(_WINDOW.size + len(shares), Kind.WINDOW) + _WINDOW.pack(*task[:-1]) + shares
 
 
 def pack_flawed(reply: Filled) -> bytes:
@@ -265,7 +270,8 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is _FINISHED:
         return None
     if kind is Kind.WINDOW:
-        return WindowTask._make(_WINDOW.unpack_from(held, begin))
+        shares = struct.unpack_from(f"<{(length - _WINDOW.size) // 4}I", held, begin + _WINDOW.size)
+        return WindowTask(*_WINDOW.unpack_from(held, begin), shares)
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
         capacities = tuple(int(one) for one in content["capacities"])

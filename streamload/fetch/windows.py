@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,17 +17,20 @@ from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
 from streamload.fetch.reading_time import ReadingTime
 from streamload.fetch.tasks import StepTask, WindowKey, WindowTask
+from streamload.fetch.window_shares import spread
 from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.order import StepPiece, WindowTable
+from streamload.order import StepPiece, WindowTable, runs_of
 from streamload.source import RaggedReader, Reader, RecordDecoder, forward_starts
 
 ADVISED_BLOCKS = 32
 """Blocks that readers are advised of at a time: decoding is always at least one such stretch behind."""
-TOGETHER_NBYTES, TOGETHER_BLOCKS = 2 * 1024**2, 16
-"""Small blocks are decoded together, as long as they are at most so many bytes and so many blocks: no more, since a step that could be
-filled waits meanwhile."""
+TOGETHER_BLOCKS, TOGETHER_NBYTES, TOGETHER_NS = 64, 8 * 1024**2, 6_000_000
+"""Small blocks are decoded together, as long as they are at most so many blocks and so many bytes, and take at most so many nanoseconds
+at the pace of the last ones: no more, since a step that could be filled waits meanwhile."""
+FIRST_NBYTES = 1024**2
+"""As many bytes are decoded together as long as the pace is not known."""
 
 
 def _ended(*_: object) -> Any:
@@ -36,7 +41,7 @@ def _ended(*_: object) -> Any:
 class OpenWindow:
     """A window that is being decoded: its blocks, and how many of this worker's share are done."""
 
-    def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[Sequence[int]], index: int) -> None:
+    def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[NDArray[np.int64]], index: int) -> None:
         self.task = task
         self.table = table
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
@@ -46,16 +51,14 @@ class OpenWindow:
         """By worker, how many of the blocks it decodes."""
         self.share = shares[index]
         """The blocks that this worker decodes, by their number in the window, in the order of decoding."""
+        self.held = [0, *np.cumsum(self.rows[self.share + 1] - self.rows[self.share]).tolist()]
+        """How many records come before each of these, and the number of all: length len(share) + 1."""
         self.done = 0
         """How many of `share` are decoded."""
         self.told = 0
         """How many of `share` readers have been advised of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
         """By ragged field: elements [firsts[k], firsts[k + 1]) of the part of the arena are room for block k; shape (blocks + 1,)."""
-
-    def records_in(self, which: int) -> int:
-        """How many records a block of the window has."""
-        return int(self.rows[which + 1] - self.rows[which])
 
 
 class ArenaPart:
@@ -118,6 +121,8 @@ class WindowDecoder:
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
         self._record_nbytes = [sum(field.nbytes for field in one.arena.fields) if one.arena is not None else 0 for one in job.streams]
         """By stream, bytes of a record in the arena."""
+        self._most_records = [FIRST_NBYTES // max(1, nbytes) for nbytes in self._record_nbytes]
+        """By stream, how many records may be decoded together."""
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
 
     def close(self) -> None:
@@ -157,20 +162,23 @@ class WindowDecoder:
         self._progress.publish(self._index, task.part, task.serial, opened.done)
         self._reading.tell(self._tell)
 
-    def _shares(self, task: WindowTask, table: WindowTable) -> list[Sequence[int]]:
+    def _shares(self, task: WindowTask, table: WindowTable) -> list[NDArray[np.int64]]:
         """By worker, the blocks of a window that it decodes, as their numbers in the window.
 
-        Blocks go to workers in turn, and the turn begins with another worker in each window, so that none has more in the long run. The
+        Each has as many as the task says, spread over the window. Where it says nothing, blocks go to workers in turn, and the turn
+        begins with another worker in each window. The
         blocks of a file that can only be read from its beginning (`forward_starts`) all go to one worker, which has it open where the
         last window ended.
         """
         workers, blocks = self._job.workers, table.blocks_of(task.window)
         streams = self._forward[task.stream]
+        if streams is None and task.shares:
+            return spread(task.shares)
         if streams is None:
-            return [range((worker + task.window) % workers, len(blocks), workers) for worker in range(workers)]
+            return [np.arange((worker + task.window) % workers, len(blocks), workers) for worker in range(workers)]
         firsts = np.array([table.block_records(block)[0] for block in blocks.tolist()], np.int64)
         owners = (np.searchsorted(streams, firsts, side="right") - 1) % workers
-        return [np.flatnonzero(owners == worker).tolist() for worker in range(workers)]
+        return [np.flatnonzero(owners == worker) for worker in range(workers)]
 
     def forget(self) -> None:
         """Drop every open window."""
@@ -184,40 +192,41 @@ class WindowDecoder:
         """
         for window in self._open.values():
             if window.done < len(window.share):
-                some = self._next_blocks(window)
+                began, some = time.perf_counter_ns(), self._next_blocks(window)
                 self._decode(window, some)
+                self._note_pace(window, len(some), time.perf_counter_ns() - began)
                 window.done += len(some)
                 self._progress.publish(self._index, window.task.part, window.task.serial, window.done)
                 return len(some)
         return 0
 
-    def _next_blocks(self, window: OpenWindow) -> Sequence[int]:
+    def _next_blocks(self, window: OpenWindow) -> NDArray[np.int64]:
         """The next block of this worker's share of a window, and those after it that are decoded together with it."""
-        share, first, stream = window.share, window.done, window.task.stream
+        first, held, stream = window.done, window.held, window.task.stream
         stop = first + 1
         if not self.ragged_fields[stream]:
-            most = TOGETHER_NBYTES // max(1, self._record_nbytes[stream])
-            held = window.records_in(share[first])
-            last = min(len(share), first + TOGETHER_BLOCKS)
-            while stop < last and (held := held + window.records_in(share[stop])) <= most:
-                stop += 1
-        return share[first:stop]
+            most = held[first] + self._most_records[stream]
+            stop = min(max(stop, bisect_right(held, most) - 1), first + TOGETHER_BLOCKS, len(window.share))
+        return window.share[first:stop]
 
-    def _decode(self, window: OpenWindow, some: Sequence[int]) -> None:
+    def _note_pace(self, window: OpenWindow, blocks: int, took_ns: int) -> None:
+        """See how many records may be decoded together next, now that these blocks took so long."""
+        stream, records = window.task.stream, window.held[window.done + blocks] - window.held[window.done]
+        bounds = TOGETHER_NBYTES // max(1, self._record_nbytes[stream]), records * TOGETHER_NS // max(1, took_ns)
+        self._most_records[stream] = min(bounds)
+
+    def _decode(self, window: OpenWindow, some: NDArray[np.int64]) -> None:
         self._reading.tell(self._tell)
         stream, part = window.task.stream, self.parts[window.task.part]
-        blocks = [window.table.block_records(int(window.blocks[which])) for which in some]
-        bounds = [(int(window.rows[which]), int(window.rows[which + 1])) for which in some]
-        rows = [np.arange(start, stop, dtype=np.int64) for start, stop in bounds]
-        records, places = (blocks[0], rows[0]) if len(some) == 1 else (np.concatenate(blocks), np.concatenate(rows))
+        starts, stops = window.rows[some], window.rows[some + 1]
+        records, places = window.table.records_of_blocks(window.blocks[some]), runs_of(starts, stops - starts)
         fault_point("mid_block_decode")
         with self._reading:
             for name, reader in self.fixed_fields[stream]:
                 reader.gather(records, part.arrays[name], places)
             for name, reader in self.ragged_fields[stream]:
-                for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
-                    first, end = window.firsts[name][which : which + 2].tolist()
-                    part.regions[name].keep(reader, held, start, stop, first, end - first)
+                first, end = window.firsts[name][some[0] : some[0] + 2].tolist()  # One block at a time, where there are any.
+                part.regions[name].keep(reader, records, int(starts[0]), int(stops[0]), first, end - first)
         self._verify()
 
     def _tell(self) -> None:
@@ -231,10 +240,9 @@ class WindowDecoder:
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
         """Advise readers of the blocks `share[start:stop]`, so that decoding need not wait for storage."""
-        blocks = [window.table.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
-        if not blocks:
+        if start == stop:
             return
-        records = np.concatenate(blocks)
+        records = window.table.records_of_blocks(window.blocks[window.share[start:stop]])
         for _, reader in (*self.fixed_fields[window.task.stream], *self.ragged_fields[window.task.stream]):
             try:
                 # Not `advise`: this very process will read these records, so that a reader may begin to read them itself.
@@ -251,7 +259,7 @@ class WindowDecoder:
             if window is None:
                 return False
             for worker, wanted in enumerate(window.shares):
-                if not self._progress.published(worker, window.task.part, window.task.serial, wanted):
+                if wanted and not self._progress.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True
 

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -16,12 +19,39 @@ from numpy.typing import NDArray
 _open = types.ExternalFunction("open", types.int32(types.voidptr, types.int32))
 _close = types.ExternalFunction("close", types.int32(types.int32))
 _pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, types.uintp, types.int64))
+_preadv2 = types.ExternalFunction("preadv2", types.intp(types.int32, types.voidptr, types.int32, types.int64, types.int32))
+_memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
 _statx = types.ExternalFunction("statx", types.int32(types.int32, types.voidptr, types.int32, types.uint32, types.voidptr))
 _advise = types.ExternalFunction("posix_fadvise", types.int32(types.int32, types.int64, types.int64, types.int32))
 _FLAGS = 0o2004000  # O_RDONLY | O_CLOEXEC | O_NONBLOCK
 _WILL_NEED = 3
+_NOT_WAITING = 8  # RWF_NOWAIT
 _EMPTY_PATH, _WANTED = 0x1000, 0x7FF  # AT_EMPTY_PATH, STATX_BASIC_STATS
 _STATX_NBYTES = 256
+
+# Addresses, in the order of the fields of `Listing`; behind them the number of folders, and whether sizes have four bytes, and each
+# file a device of its own.
+_FOLDERS, _FOLDER_PLACES, _FOLDER_STARTS, _NAMES, _NAME_STARTS, _DEVICES, _INODES, _SIZES, _TIMES, _COUNT, _NARROW, _APART = range(12)
+
+
+class Listing(NamedTuple):
+    """Very many files as arrays, all contiguous; what `FileTable` has, its folders as bytes."""
+
+    folders: NDArray[np.uint8]
+    """Paths of folders one after the other, with the separator at the end of each."""
+    folder_places: NDArray[np.int64]
+    """Where each begins there, and the end of the last: shape (folders + 1,)."""
+    folder_starts: NDArray[np.int64]
+    """The first file of each, and the number of files: shape (folders + 1,)."""
+    names: NDArray[np.uint8]
+    """Names one after the other."""
+    name_starts: NDArray[np.int64]
+    """Where each begins there, and the end of the last: shape (files + 1,)."""
+    devices: NDArray[np.int64]
+    """Of each file, or of all: shape (files,) or (1,)."""
+    inodes: NDArray[np.uint64]
+    sizes: NDArray[np.int64] | NDArray[np.uint32]
+    mtimes_ns: NDArray[np.int64]
 
 
 @intrinsic
@@ -34,9 +64,55 @@ def _pointer(typing_context, address):
     return types.voidptr(types.int64), generate
 
 
+@intrinsic
+def _number_at(typing_context, address):
+    """The number of eight bytes at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _narrow_at(typing_context, address):
+    """The unsigned number of four bytes at an address."""
+
+    def generate(context, builder, signature, arguments):
+        held = builder.load(builder.inttoptr(arguments[0], ir.IntType(32).as_pointer()), align=1)
+        return builder.zext(held, ir.IntType(64))
+
+    return types.int64(types.int64), generate
+
+
 @njit(nogil=True, cache=True)
-def _is_still(fd, known, room):
-    """Whether an open file has the device, inode, size and time of change that are known of it."""
+def _size_of(places, k):
+    return _narrow_at(places[_SIZES] + 4 * k) if places[_NARROW] else _number_at(places[_SIZES] + 8 * k)
+
+
+@njit(nogil=True, cache=True)
+def _open_listed(places, k, path):
+    """Open file k; `path` has room for its path."""
+    low, high = np.int64(0), places[_COUNT]  # The last folder that does not begin behind it: some before it may be empty.
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _number_at(places[_FOLDER_STARTS] + 8 * middle) <= k:
+            low = middle
+        else:
+            high = middle
+    begin = _number_at(places[_FOLDER_PLACES] + 8 * low)
+    length = _number_at(places[_FOLDER_PLACES] + 8 * (low + 1)) - begin
+    _memcpy(_pointer(path.ctypes.data), _pointer(places[_FOLDERS] + begin), np.uintp(length))
+    begin = _number_at(places[_NAME_STARTS] + 8 * k)
+    more = _number_at(places[_NAME_STARTS] + 8 * (k + 1)) - begin
+    _memcpy(_pointer(path.ctypes.data + length), _pointer(places[_NAMES] + begin), np.uintp(more))
+    path[length + more] = 0
+    return _open(_pointer(path.ctypes.data), _FLAGS)
+
+
+@njit(nogil=True, cache=True)
+def _is_still(fd, places, k, room):
+    """Whether an open file has the device, inode, size and time of change that are known of file k."""
     room[_STATX_NBYTES // 8] = 0  # An empty path.
     if _statx(fd, _pointer(room.ctypes.data + _STATX_NBYTES), _EMPTY_PATH, _WANTED, _pointer(room.ctypes.data)) != 0:
         return False
@@ -45,47 +121,86 @@ def _is_still(fd, known, room):
     device = ((major & np.uint64(0xFFFFF000)) << np.uint64(32)) | ((major & np.uint64(0xFFF)) << np.uint64(8))
     device |= ((minor & np.uint64(0xFFFFFF00)) << np.uint64(12)) | (minor & np.uint64(0xFF))
     time = np.int64(room[14]) * 1_000_000_000 + np.int64(room[15] & np.uint64(0xFFFFFFFF))
-    return np.int64(device) == known[0] and np.int64(room[4]) == known[1] and np.int64(room[5]) == known[2] and time == known[3]
+    return (
+        np.int64(device) == _number_at(places[_DEVICES] + (8 * k if places[_APART] else 0))
+        and np.int64(room[4]) == _number_at(places[_INODES] + 8 * k)
+        and np.int64(room[5]) == _size_of(places, k)
+        and time == _number_at(places[_TIMES] + 8 * k)
+    )
 
 
-@njit(["int64(int64, int64[::1], int64[:,::1], int64, int64[::1])"], nogil=True, cache=True)
-def _read(address, starts, known, out_address, places):
+@njit(["int64(int64[::1], int64, int64[::1], int64, int64[::1])"], nogil=True, cache=True)
+def _read(places, path_nbytes, numbers, out_address, targets):
     room = np.zeros(_STATX_NBYTES // 8 + 1, np.uint64)
-    for k in range(known.shape[0]):
-        fd = _open(_pointer(address + starts[k]), _FLAGS)
+    path = np.empty(path_nbytes, np.uint8)
+    for k in range(numbers.size):
+        number = numbers[k]
+        fd = _open_listed(places, number, path)
         if fd < 0:
             return k
-        done, nbytes = np.int64(0), known[k, 2]
-        good = _is_still(fd, known[k], room)
+        done, nbytes = np.int64(0), _size_of(places, number)
+        good = _is_still(fd, places, number, room)
         while good and done < nbytes:
-            got = _pread(fd, _pointer(out_address + places[k] + done), np.uintp(nbytes - done), done)
+            got = _pread(fd, _pointer(out_address + targets[k] + done), np.uintp(nbytes - done), done)
             good = got > 0
             done += got
-        good = good and _is_still(fd, known[k], room)
+        good = good and _is_still(fd, places, number, room)
         _close(fd)
         if not good:
             return k
     return -1
 
 
-@njit(["void(int64, int64[::1])"], nogil=True, cache=True)
-def _begin(address, starts):
-    for k in range(starts.size):
-        fd = _open(_pointer(address + starts[k]), _FLAGS)
+@njit(["int64(int64[::1], int64, int64[::1], int64[::1])"], nogil=True, cache=True)
+def _absent(places, path_nbytes, numbers, offsets):
+    path = np.empty(path_nbytes, np.uint8)
+    byte = np.empty(1, np.uint8)
+    vector = np.array([byte.ctypes.data, 1], np.int64)
+    for k in range(numbers.size):
+        fd = _open_listed(places, numbers[k], path) if _size_of(places, numbers[k]) else -1
+        if fd >= 0:
+            got = _preadv2(fd, _pointer(vector.ctypes.data), np.int32(1), offsets[k], np.int32(_NOT_WAITING))
+            _close(fd)
+            if got != 1:
+                return k
+    return -1
+
+
+@njit(["void(int64[::1], int64, int64[::1])"], nogil=True, cache=True)
+def _begin(places, path_nbytes, numbers):
+    path = np.empty(path_nbytes, np.uint8)
+    for k in range(numbers.size):
+        fd = _open_listed(places, numbers[k], path)
         if fd >= 0:
             _advise(fd, 0, 0, _WILL_NEED)
             _close(fd)
 
 
-def read_files(paths: bytes, starts: NDArray[np.int64], known: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
-    """Read all of the file that `paths[starts[k]:]` calls, up to a zero, into `out[places[k]:]`; -1, or the first k that failed.
+class ListedFiles:
+    """Very many files, to be read whole by number; may be used by several threads at a time."""
 
-    `known` has device, inode, size and time of change in ns of each, shape (files, 4), inodes as the bits of unsigned numbers:
-    a file that is not that, before and after, has failed. `out` is of bytes, has room for all, and is C-contiguous.
-    """
-    return _read(np.frombuffer(paths, np.uint8).ctypes.data, starts, known, out.ctypes.data, places)
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        more = len(listing.folder_starts) - 1, listing.sizes.itemsize == 4, len(listing.devices) > 1
+        self._places = np.array([*(array.ctypes.data for array in listing), *map(int, more)], np.int64)
+        longest = [int(np.diff(starts).max(initial=0)) for starts in (listing.folder_places, listing.name_starts)]
+        self._path_nbytes = sum(longest) + 1
 
+    def read(self, numbers: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
+        """Read all of file `numbers[k]` into `out[places[k]:]`; -1, or the first k that failed.
 
-def begin_reading(paths: bytes, starts: NDArray[np.int64]) -> None:
-    """Ask the kernel to begin reading the files that `paths[starts[k]:]` calls, up to a zero, as far as they can be opened."""
-    _begin(np.frombuffer(paths, np.uint8).ctypes.data, starts)
+        A file that is not what is known of it, before and after, has failed. `out` is of bytes, has room for all, and is
+        C-contiguous.
+        """
+        return _read(self._places, self._path_nbytes, numbers, out.ctypes.data, places)
+
+    def first_absent(self, numbers: NDArray[np.int64], offsets: NDArray[np.int64]) -> int:
+        """The first k for which the page cache lacks the byte at `offsets[k]` of file `numbers[k]`; -1 for none.
+
+        Files that are empty, or cannot be opened, lack nothing: whoever reads them will say what is wrong.
+        """
+        return _absent(self._places, self._path_nbytes, numbers, offsets)
+
+    def begin_reading(self, numbers: NDArray[np.int64]) -> None:
+        """Ask the kernel to begin reading these files, as far as they can be opened."""
+        _begin(self._places, self._path_nbytes, numbers)

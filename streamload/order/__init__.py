@@ -57,7 +57,7 @@ from streamload.order.steps import (
 )
 from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import WeightedDraws, Weights, balanced, stretches_of, weights_of
-from streamload.order.window_table import WindowTable
+from streamload.order.window_table import WindowTable, runs_of
 
 WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
 """Orders that go through storage a window of blocks at a time."""
@@ -122,6 +122,7 @@ __all__ = [
     "read_state",
     "restricted",
     "rises",
+    "runs_of",
     "share",
     "shared_lanes",
     "source_rows",

@@ -123,6 +123,11 @@ class WindowTable:
         """The record numbers of a block, in the order in which a window holds them."""
         return self.order.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
 
+    def records_of_blocks(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The record numbers of some blocks, each as a window holds them, one block after the other."""
+        firsts = self.pieces.firsts[blocks]
+        return self.order.layout.records(runs_of(firsts, self.pieces.stops[blocks] - firsts))
+
     def held_starts(self, window: int) -> NDArray[np.int64]:
         """At which row of the window's held records each of its blocks begins, the number of rows last."""
         return self._windows.get(window, self._made_window).held_starts
@@ -142,7 +147,7 @@ class WindowTable:
     def held_records(self, window: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The record numbers of rows of the window's held records."""
         held = self._windows.get(window, self._made_window)
-        which = held.held_starts.searchsorted(rows, "right") - 1
+        which = rows // held.even if held.even else held.held_starts.searchsorted(rows, "right") - 1
         return self.order.layout.records(held.shifts[which] + rows)
 
     def records(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -163,7 +168,17 @@ class WindowTable:
         permutation = self.order.permutation(self.epoch, window, count)
         if draw is not None:
             permutation = _DrawnPermutation(permutation, draw, _starts(draw.counts[blocks]), draw.firsts[blocks], held_starts[:-1] - firsts)
-        return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], permutation=permutation)
+        counts = np.diff(held_starts)
+        even = int(counts[0]) if len(counts) and (counts == counts[0]).all() else 0
+        return _Window(held_starts=held_starts, even=even, shifts=firsts - held_starts[:-1], permutation=permutation)
+
+
+def runs_of(firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Runs of numbers one after the other, each of so many from a first one on."""
+    if len(firsts) == 1:
+        return np.arange(firsts[0], firsts[0] + counts[0])
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -199,6 +214,8 @@ class _Window:
 
     held_starts: NDArray[np.int64]
     """At which row each block begins, the number of rows last."""
+    even: int
+    """The records of each block, where all have as many: which block a row is of is then had by a division; 0 where they differ."""
     shifts: NDArray[np.int64]
     """What to add to a row of a block to have the record's rank."""
     permutation: WindowPermutation

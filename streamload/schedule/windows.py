@@ -150,7 +150,7 @@ class WindowSchedule:
         self._open[key] = part = self._free[lane].pop()
         self._uses[lane][epoch] += 1
         self._serial += 1
-        due.append(WindowTask(self._serial, *key, part))
+        due.append(WindowTask(self._serial, *key, part, len(table.blocks_of(window))))
         return True
 
     def _passed(self, key: WindowKey, table: WindowTable | None = None) -> bool:

@@ -26,6 +26,7 @@ from typing import Any
 from streamload.errors import ResourceError, StreamloadError, WorkerError, without_frames
 from streamload.fetch.job import Job, write_job
 from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_text, pack_window
+from streamload.fetch.window_shares import shared
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import NO_HEADS, heads_of
@@ -35,9 +36,8 @@ from streamload.workers.handle import WorkerHandle, stacks_of
 from streamload.workers.launcher import Launcher, start_launcher
 from streamload.workers.open_steps import OpenSteps
 
-MOST_TASKS = 64
-MOST_DEATHS = 2
-"""How many workers may die one after the other before they have done anything, and be replaced."""
+MOST_TASKS, MOST_DEATHS = 64, 2
+"""The first in rule 1; how many workers may die one after the other before they have done anything, and be replaced."""
 ENOUGH = 4
 """Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
 LOOK_S = 0.2
@@ -129,8 +129,8 @@ class ProcessPool:
         self._steps.send(task, now=not self._recalling and self._error is None)
 
     def send_window(self, task: WindowTask) -> None:
-        """Have all workers decode their shares of a window."""
-        self._windows[task.part] = task
+        """Have all workers decode their shares of a window: those have less of it that have more left of others."""
+        task = self._windows[task.part] = shared(task, self._windows.values(), self._progress, len(self._handles))
         for handle in self._handles if self._error is None else ():
             handle.send(pack_window(task))
 

@@ -201,6 +201,8 @@ def test_a_step_of_any_pieces_holds_their_records_one_after_the_other(
 def test_small_blocks_are_decoded_together(together: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of up to 1,600 bytes, as many as fit the bound; every record lies where its own block puts it."""
     monkeypatch.setattr(windows, "TOGETHER_NBYTES", together)
+    monkeypatch.setattr(windows, "FIRST_NBYTES", together)
+    monkeypatch.setattr(windows, "TOGETHER_NS", 10**15)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=np.arange(1300, dtype="<i8").reshape(130, 10), chunks=(10, 10), compression="gzip")
     source = sl.open(tmp_path / "a.h5")
@@ -215,6 +217,20 @@ def test_small_blocks_are_decoded_together(together: int, most: int, tmp_path: P
         filled, fields, _ = rig.fill([piece])
         assert filled.count == piece.stop - piece.start
         assert listed(fields) == expected([source], rig.job, [piece])[0]
+    rig.close()
+
+
+def test_blocks_that_take_long_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first few are as many as fit a small bound; then not even one would be done in the time that there is."""
+    monkeypatch.setattr(windows, "FIRST_NBYTES", 3_300)
+    monkeypatch.setattr(windows, "TOGETHER_NS", 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.arange(1300, dtype="<i8").reshape(130, 10), chunks=(10, 10), compression="gzip")
+    source = sl.open(tmp_path / "a.h5")
+    rig = Rig([source], [stream_of(source, lanes=1, blocks=True, seed=4, window=100_000)])
+    (window,) = rig.windows_of([StepPiece(0, 0, 4, 0, BATCH)])
+    rig.fetcher.windows.open(window)
+    assert list(iter(rig.fetcher.windows.decode_next, 0)) == [2, 1, 1, 1, 1, 1]
     rig.close()
 
 

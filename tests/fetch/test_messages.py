@@ -52,7 +52,7 @@ segments = st.lists(st.tuples(numbers, counts, counts).map(SegmentRows._make), m
 valid = st.lists(counts, max_size=3).map(tuple)
 contents = st.one_of(
     st.tuples(*[words] * 4, some_pieces, some_pieces, segments).map(StepTask._make),
-    st.tuples(words, numbers, numbers, *[words] * 3).map(WindowTask._make),
+    st.tuples(words, numbers, numbers, *[words] * 3, counts, st.lists(counts, max_size=3).map(tuple)).map(WindowTask._make),
     st.tuples(*[words] * 3).map(lambda one: Filled(*one)),
     st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple), valid).map(Filled._make),
     st.tuples(words, words, plain).map(Failed._make),
@@ -100,7 +100,7 @@ def test_a_step_its_reply_and_a_window_are_below_a_kilobyte(pieces: int, most: i
     frames = [
         pack_step(StepTask(*[2**62] * 4, largest, largest)),
         FINISHED_FRAME,
-        pack_window(WindowTask(2**62, 2**16 - 1, 2**16 - 1, *[2**62] * 3)),
+        pack_window(WindowTask(2**62, 2**16 - 1, 2**16 - 1, *[2**62] * 3, 2**32 - 1, (2**32 - 1,) * 8)),
     ]
     assert sum(map(len, frames)) < most
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceChangedError
 from streamload.formats.columns.chunk_grid import reads, together
-from streamload.formats.columns.files_together import can_read_together, read_together
+from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
 from streamload.scratch import Scratch
@@ -24,6 +23,8 @@ from streamload.storage.files import OpenFiles, is_cached, short_read, unreadabl
 
 READ_NBYTES = 1024**2
 """Chunks that are neighbours in the file are read together, up to so many bytes."""
+FILES_NBYTES = 1024**2
+"""Files that each are a chunk are read together, up to so many bytes."""
 PROBES = 8
 """Chunks looked up in the page cache before advice is given for all of them."""
 IN_SHARD = -2
@@ -124,8 +125,8 @@ class ChunkReader:
         self._buffer = Scratch()
         self._ahead: ReadAhead | None = None
         self._ring_nbytes = ring_nbytes if files.past_cache else 0
-        if any(part.numbers is not None for part in parts):
-            can_read_together(files.fingerprints)  # What has to be compiled for that is compiled now, not within a step.
+        apart = any(part.numbers is not None for part in parts)
+        self._together = FilesTogether.of(files.fingerprints) if apart else None
 
     @property
     def ahead(self) -> bool:
@@ -138,14 +139,18 @@ class ChunkReader:
             return
         part = self._parts[index]
         chunks = chunks[part.offsets[chunks] >= 0]
-        if part.numbers is not None and all(map(self._holds, itertools.repeat(part), chunks[:: max(1, len(chunks) // PROBES)].tolist())):
+        if part.numbers is not None and self._are_cached(part, part.numbers, chunks[:: max(1, len(chunks) // PROBES)]):
             return
         for number, chosen in part.by_file(chunks):
             self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])
 
-    def _holds(self, part: ChunkedFile, chunk: int) -> bool:
-        """Whether the page cache holds the beginning of a chunk."""
-        return is_cached(self._files.descriptor(part.file_of(chunk), reads=False), int(part.offsets[chunk]))
+    def _are_cached(self, part: ChunkedFile, numbers: NDArray[np.int32], chunks: NDArray[np.int64]) -> bool:
+        """Whether the page cache holds the beginnings of chunks; `numbers` are the files of all."""
+        offsets, chosen = part.offsets[chunks], numbers[chunks]
+        if self._together is not None:
+            return self._together.are_cached(chosen, offsets)
+        places = zip(chosen.tolist(), offsets.tolist(), strict=True)
+        return all(is_cached(self._files.descriptor(number, reads=False), offset) for number, offset in places)
 
     def _advise(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64]) -> None:
         fd = self._files.descriptor(number, reads=False)
@@ -175,9 +180,10 @@ class ChunkReader:
     def read_chunks(self, index: int, chunks: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The stored bytes of chunks, each with its place among them, in the order of files; they last until the next is asked for."""
         part, first = self._parts[index], 0
-        while not self.ahead and (pieces := self._read_files(part, chunks[first:])):
-            yield from enumerate(pieces, first)
-            first += len(pieces)
+        if self._together is not None and part.numbers is not None and not self.ahead:
+            for stored in self._read_files(part, part.numbers[chunks], chunks, self._together):
+                yield first, stored
+                first += 1
         lines = np.arange(first, len(chunks))
         for number, one in part.by_file(chunks[first:]) if first < len(chunks) else ():
             yield from self._chunks_of(index, number, chunks, lines[one])
@@ -240,25 +246,32 @@ class ChunkReader:
         self._meter.read_ns += time.perf_counter_ns() - began
         return room
 
-    def _read_files(self, part: ChunkedFile, chunks: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    def _read_files(
+        self, part: ChunkedFile, numbers: NDArray[np.int32], chunks: NDArray[np.int64], together: FilesTogether
+    ) -> Iterator[NDArray[np.uint8]]:
         """The stored bytes of the first of some chunks, each all of a file, up to one that is not, or in whose file something is wrong.
 
-        As many are read as fit the buffer, which serves the next read too; none where that is not faster than one at a time.
+        As many are read at once as fit the buffer, which serves the next read too. A chunk alone is left to descriptors that stay open.
         """
-        files = self._files.fingerprints
-        if part.numbers is None or len(chunks) < 2 or not can_read_together(files):
-            return []
-        numbers, nbytes = part.numbers[chunks], part.nbytes[chunks]
-        ends = np.cumsum(nbytes)
-        whole = (part.offsets[chunks] == 0) & (nbytes == sizes_of(files, numbers)) & (ends <= READ_NBYTES)
+        if len(chunks) < 2:
+            return
+        nbytes = part.nbytes[chunks]
+        whole = (part.offsets[chunks] == 0) & (nbytes == sizes_of(self._files.fingerprints, numbers))
         count = len(chunks) if whole.all() else int(whole.argmin())
-        if count < 2:
-            return []
-        began, places = time.perf_counter_ns(), ends[:count] - nbytes[:count]
-        room = self._room(int(ends[count - 1]))
-        count = read_together(files, numbers[:count], room, places, self._meter)
-        self._meter.read_ns += time.perf_counter_ns() - began
-        return [room[place:end] for place, end in zip(places[:count].tolist(), ends[:count].tolist(), strict=True)]
+        ends = np.cumsum(nbytes[:count])
+        begins = ends - nbytes[:count]
+        first = 0
+        while first < count:
+            began, begin = time.perf_counter_ns(), int(begins[first])
+            stop = max(first + 1, int(ends.searchsorted(begin + FILES_NBYTES, "right")))
+            room, places = self._room(int(ends[stop - 1]) - begin), begins[first:stop] - begin
+            done = together.read(numbers[first:stop], room, places, self._meter)
+            self._meter.read_ns += time.perf_counter_ns() - began
+            for place, length in zip(places[:done].tolist(), nbytes[first : first + done].tolist(), strict=True):
+                yield room[place : place + length]
+            if done < stop - first:
+                return
+            first = stop
 
     def _read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Bytes of a file, in a buffer that serves the next read too, or in a room for them."""

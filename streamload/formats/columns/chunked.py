@@ -112,7 +112,7 @@ class ChunkedReader(ReaderDefaults):
             return
         for index, local, _ in self._by_part(records):
             grid = self._grid(index)
-            bands = np.unique(local // grid.band_records)
+            bands = _once_each(local // grid.band_records)
             chunks = (bands[:, None] * grid.boxes + np.arange(grid.boxes)).reshape(-1)
             self._stored.advise(index, chunks)
 
@@ -256,6 +256,12 @@ class ChunkedReader(ReaderDefaults):
             dataset=name,
             records=(start, stop),
         )
+
+
+def _once_each(bands: NDArray[np.int64]) -> NDArray[np.int64]:
+    """These numbers, rising, each once; mostly many of one stand side by side."""
+    runs = bands[np.flatnonzero(np.diff(bands, prepend=-1))]
+    return runs if (runs[1:] > runs[:-1]).all() else np.unique(runs)
 
 
 def _grid_of(part: ChunkedFile, shape: tuple[int, ...]) -> Grid:

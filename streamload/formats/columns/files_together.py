@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +15,52 @@ from streamload.storage.file_table import FileTable
 from streamload.storage.files import Fingerprint
 
 
-def can_read_together(files: Sequence[Fingerprint]) -> bool:
-    """Whether files are known in a way that a compiled call can go by, and there is a compiler."""
-    return isinstance(files, FileTable) and kernels.whole_file_kernels() is not None
+class FilesTogether:
+    """The files of a table, to be read by number; may be used by several threads at a time."""
 
+    def __init__(self, table: FileTable, compiled: Any) -> None:
+        folders = [os.fsencode(os.path.join(folder, "")) for folder in table.folders]
+        listing = compiled.Listing(
+            folders=np.frombuffer(b"".join(folders) + b"\0", np.uint8),
+            folder_places=np.cumsum([0, *map(len, folders)], dtype=np.int64),
+            folder_starts=np.ascontiguousarray(table.folder_starts, np.int64),
+            names=np.ascontiguousarray(table.names, np.uint8),
+            name_starts=np.ascontiguousarray(table.name_starts, np.int64),
+            devices=np.ascontiguousarray(table.devices, np.int64),
+            inodes=np.ascontiguousarray(table.inodes, np.uint64),
+            sizes=np.ascontiguousarray(table.nbytes),
+            mtimes_ns=np.ascontiguousarray(table.mtimes_ns, np.int64),
+        )
+        self._count = len(table)
+        self._sizes = table.nbytes
+        self._files = compiled.ListedFiles(listing)
 
-def read_together(
-    files: Sequence[Fingerprint], numbers: NDArray[np.integer], out: NDArray[np.uint8], places: NDArray[np.int64], meter: ReadStats
-) -> int:
-    """Read file `numbers[k]` into `out[places[k]:]`, one after the other as far as nothing is wrong: how many; 0 without a compiler."""
-    compiled = kernels.whole_file_kernels()
-    if compiled is None or not isinstance(files, FileTable):
-        return 0
-    known = files.identities(numbers)
-    failed = compiled.read_files(*put_together(files.paths(numbers)), known, out, np.ascontiguousarray(places))
-    done = len(numbers) if failed < 0 else failed
-    meter.read_nbytes += int(known[:done, 2].sum())
-    return done
+    @classmethod
+    def of(cls, files: Sequence[Fingerprint]) -> FilesTogether | None:
+        """For files that are known in a way that a compiled call can go by, where there is a compiler; None otherwise."""
+        compiled = kernels.whole_file_kernels()
+        return cls(files, compiled) if compiled is not None and isinstance(files, FileTable) else None
 
+    def read(self, numbers: NDArray[np.integer], out: NDArray[np.uint8], places: NDArray[np.int64], meter: ReadStats) -> int:
+        """Read file `numbers[k]` into `out[places[k]:]`, one after the other as far as nothing is wrong: how many."""
+        numbers = self._checked(numbers)
+        failed = self._files.read(numbers, out, np.ascontiguousarray(places))
+        done = len(numbers) if failed < 0 else failed
+        meter.read_nbytes += int(self._sizes[numbers[:done]].sum(dtype=np.int64))
+        return done
 
-def put_together(paths: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64]]:
-    """Paths one after the other, a zero behind each, and where each begins."""
-    starts = np.zeros(len(paths), np.int64)
-    np.cumsum(np.fromiter((len(path) + 1 for path in paths[:-1]), np.int64, len(paths) - 1), out=starts[1:])
-    return b"\0".join(paths) + b"\0", starts
+    def are_cached(self, numbers: NDArray[np.integer], offsets: NDArray[np.int64]) -> bool:
+        """Whether the page cache holds the byte at `offsets[k]` of file `numbers[k]`, for every k; files that are empty or cannot
+        be opened do not count: whoever reads them will say why."""
+        return self._files.first_absent(self._checked(numbers), np.ascontiguousarray(offsets)) < 0
+
+    def begin_reading(self, numbers: NDArray[np.integer]) -> None:
+        """Ask the kernel to begin reading files."""
+        self._files.begin_reading(self._checked(numbers))
+
+    def _checked(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Numbers as compiled code may take them: it does not look whether there is such a file."""
+        numbers = np.ascontiguousarray(numbers, np.int64)
+        if len(numbers) and not (int(numbers.min()) >= 0 and int(numbers.max()) < self._count):
+            raise IndexError(f"there are {self._count:,} files, and file {int(numbers.max()):,} or {int(numbers.min()):,} was asked for")
+        return numbers

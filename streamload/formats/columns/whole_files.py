@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload import kernels
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import SourceChangedError, SourceError
-from streamload.formats.columns.files_together import can_read_together, put_together, read_together
+from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.optional_values import OptionalValues
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Fault, Lengths, ReadStats
-from streamload.storage.file_table import FileTable, forget_kept, sizes_of
+from streamload.storage.file_table import forget_kept, sizes_of
 from streamload.storage.files import Fingerprint, OpenFiles, changed, identity_of, is_cached, open_unchanged, short_read, unreadable
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class WholeFileReader(ReaderDefaults):
         self._faults: list[Fault] | None = None
         self._ahead: ThreadPoolExecutor | None = None
         self._cold_calls = 0
-        self._kernels = kernels.whole_file_kernels()
+        self._together = FilesTogether.of(files.fingerprints)
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Bytes of each record. Raises NullValueError for one without a file, where nothing stands for it."""
@@ -109,20 +108,18 @@ class WholeFileReader(ReaderDefaults):
             for start in starts[numbers < 0].tolist():
                 out[start : start + len(self._fill)] = self._fill.data
         rows = np.flatnonzero(numbers >= 0)
-        are_together = can_read_together(self._files.fingerprints)
-        first, together = 0, len(rows) if are_together else 0
+        compiled = self._together
+        first, together = 0, len(rows) if compiled is not None else 0
         while first < len(rows):
             some = rows[first : first + together]
-            done = (
-                read_together(self._files.fingerprints, numbers[some], values.view(np.uint8), starts[some], self._meter) if together else 0
-            )
+            done = compiled.read(numbers[some], values.view(np.uint8), starts[some], self._meter) if compiled is not None else 0
             first += done
             if done < len(some) or not together:
                 row = int(rows[first])
                 self._read_one(row, int(numbers[row]), int(records[row]), out[int(starts[row]) :])
                 first += 1
             # Where files are bad, fewer are looked up at once: each of them a few times at most, however many are bad.
-            together = max(1, 2 * done) if are_together else 0
+            together = max(1, 2 * done) if compiled is not None else 0
         self._meter.read_ns += time.perf_counter_ns() - began
 
     def _read_one(self, row: int, number: int, record: int, out: memoryview) -> None:
@@ -149,8 +146,7 @@ class WholeFileReader(ReaderDefaults):
         if not len(numbers):
             return
         if not self._cold_calls:
-            probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
-            if all(_holds(self._files.fingerprints[number]) for number in probes):
+            if self._are_cached(numbers[:: max(1, len(numbers) // PROBES)]):
                 return
             self._cold_calls = PROBE_CALLS
         self._cold_calls -= 1
@@ -159,14 +155,19 @@ class WholeFileReader(ReaderDefaults):
 
             self._ahead = ThreadPoolExecutor(OPENING_THREADS, thread_name_prefix="streamload-open-ahead")
         share = -(-len(numbers) // OPENING_THREADS)
-        table = self._files.fingerprints
-        if self._kernels is not None and isinstance(table, FileTable):
-            paths = table.paths(numbers)
-            for first in range(0, len(paths), share):
-                self._ahead.submit(self._kernels.begin_reading, *put_together(paths[first : first + share]))
-            return
         for first in range(0, len(numbers), share):
-            self._ahead.submit(_begin_reading, table, numbers[first : first + share].tolist())
+            some = numbers[first : first + share]
+            if self._together is not None:
+                self._ahead.submit(self._together.begin_reading, some)
+            else:
+                self._ahead.submit(_begin_reading, self._files.fingerprints, some.tolist())
+
+    def _are_cached(self, numbers: NDArray[np.int32]) -> bool:
+        """Whether the page cache holds the middle of these files."""
+        files = self._files.fingerprints
+        if self._together is not None:
+            return self._together.are_cached(numbers, sizes_of(files, numbers) // 2)
+        return all(_holds(files[number]) for number in numbers.tolist())
 
     def collect_faults(self, faults: list[Fault] | None) -> None:
         """Note files that cannot be read, or raise."""

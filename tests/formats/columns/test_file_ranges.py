@@ -16,8 +16,8 @@ import pytest
 
 from streamload import kernels, testing
 from streamload.errors import NullValueError, SourceChangedError
-from streamload.formats.columns import whole_files
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.nulls import Nulls
 from streamload.ragged import Ragged
@@ -236,13 +236,13 @@ def test_files_are_looked_up_a_few_times_each_however_many_are_bad(
     source = folder(tmp_path, 200)
     for number in bad:
         os.remove(tmp_path / str(number % 2) / f"{number:02}.bin")
-    looked_up, read_together = [0], whole_files.read_together
+    looked_up, read = [0], FilesTogether.read
 
-    def counting(files: Sequence[Fingerprint], numbers: np.ndarray, *more: Any) -> int:
+    def counting(self: FilesTogether, numbers: np.ndarray, *more: Any) -> int:
         looked_up[0] += len(numbers)
-        return read_together(files, numbers, *more)
+        return read(self, numbers, *more)
 
-    monkeypatch.setattr(whole_files, "read_together", counting)
+    monkeypatch.setattr(FilesTogether, "read", counting)
     expected = [b"" if number in set(bad) else one for number, one in enumerate(records(200))]
     assert gathered(source, np.arange(200), as_table=as_table) == ([(number, number) for number in bad], expected)
     assert looked_up[0] <= 4 * 200
@@ -278,3 +278,39 @@ def test_a_table_of_files_is_a_sequence_of_fingerprints(tmp_path: Path):
     assert isinstance(table[0], Fingerprint)
     with pytest.raises(IndexError):
         table[5]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has them")
+def test_files_of_a_table_are_read_and_looked_for_by_number(tmp_path: Path) -> None:
+    """Of folders that are empty, of sizes in four or eight bytes, of devices that differ, and of a part of a table; a number that no
+    file has is an error."""
+    kernels.compile_kernels()
+    names = [[], ["a", "bé"], [], [], ["a", "d", "long"], []]
+    for number, own in enumerate(names):
+        (tmp_path / str(number)).mkdir()
+        for name in own:
+            (tmp_path / str(number) / name).write_bytes({"long": bytes(range(250))}.get(name, f"{number}{name}".encode()))
+    table = looked_at(tmp_path, names)
+    apart = replace(table, nbytes=table.nbytes.astype(np.int64), devices=np.repeat(table.devices, len(table)))
+    for files in (table, apart, table[1:], joined_tables([table[3:], table])):
+        together = FilesTogether.of(files)
+        assert together is not None
+        numbers = np.arange(len(files))[::-1]
+        expected = [Path(files[number].path).read_bytes() for number in numbers.tolist()]
+        ends = np.cumsum([len(one) for one in expected])
+        out, meter = np.zeros(int(ends[-1]) + 1, np.uint8), ReadStats()
+        assert together.read(numbers, out, ends - np.diff(ends, prepend=0), meter) == len(files)
+        assert (out.tobytes(), meter.read_nbytes) == (b"".join(expected) + b"\0", int(ends[-1]))
+        assert together.are_cached(numbers, np.zeros(len(files), np.int64))
+        together.begin_reading(numbers)
+        for number in (-1, len(files)):
+            with pytest.raises(IndexError, match=f"there are {len(files)} files"):
+                together.read(np.array([0, number]), out, np.zeros(2, np.int64), meter)
+    (tmp_path / "4" / "a").write_bytes(b"another")
+    together, out = FilesTogether.of(table), np.zeros(1000, np.uint8)
+    assert together is not None
+    assert together.read(np.arange(5), out, np.arange(5) * 200, ReadStats()) == 2
+    (tmp_path / "1" / "a").unlink()
+    assert together.read(np.arange(5), out, np.arange(5) * 200, ReadStats()) == 0
+    assert together.are_cached(np.arange(5), np.zeros(5, np.int64)), "who reads it says that it is gone"
+    assert FilesTogether.of(list(table)) is None
