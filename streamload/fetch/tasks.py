@@ -271,7 +271,7 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
         return None
     if kind is Kind.WINDOW:
         shares = struct.unpack_from(f"<{(length - _WINDOW.size) // 4}I", held, begin + _WINDOW.size)
-        return WindowTask(*_WINDOW.unpack_from(held, begin), shares)
+        return WindowTask._make((*_WINDOW.unpack_from(held, begin), shares))
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
         capacities = tuple(int(one) for one in content["capacities"])

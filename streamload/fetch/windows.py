@@ -166,9 +166,8 @@ class WindowDecoder:
         """By worker, the blocks of a window that it decodes, as their numbers in the window.
 
         Each has as many as the task says, spread over the window. Where it says nothing, blocks go to workers in turn, and the turn
-        begins with another worker in each window. The
-        blocks of a file that can only be read from its beginning (`forward_starts`) all go to one worker, which has it open where the
-        last window ended.
+        begins with another worker in each window. The blocks of a file that can only be read from its beginning (`forward_starts`) all
+        go to one worker, which has it open where the last window ended.
         """
         workers, blocks = self._job.workers, table.blocks_of(task.window)
         streams = self._forward[task.stream]
