@@ -88,7 +88,14 @@ def compare(report: Report, options: argparse.Namespace, name: str, row: Row) ->
     """One row: passes in turns, each contender in a process of its own."""
     made = stored(report, options, row.chain)
     cache = make_warm([made.path])
-    config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "chain": row.chain, "settle": 2}
+    config = {
+        "path": str(made.path),
+        "folder": str(report.folder),
+        "batch": options.batch,
+        "workers": options.workers,
+        "chain": row.chain,
+        "settle": 2,
+    }
     ours = {**config, "library": "streamload", "dtype": row.dtype}
     theirs = {"dtype": "float32", "elements": 3 * (SMALL_SIDE if row.chain == "small" else SIDE) ** 2, **config, **row.settings}
     if row.few:

@@ -1,4 +1,4 @@
-"""FFCV's own pipeline on raw images of its own file: the middle, a flip, normalisation, float32 channels first."""
+"""FFCV's own pipeline on raw images of its own file: a crop at random, a flip, normalisation, float32 channels first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
-from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
+from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
@@ -19,7 +19,7 @@ from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, pass
 
 
 def make(config: Config) -> Peer:
-    """It has no crop at random that does not resize: its crop of the middle stands in."""
+    """Its crop at random resizes: with one area and one shape to draw from, it crops and copies."""
     records = records_of(config)
 
     def write(folder: Path) -> None:
@@ -29,7 +29,8 @@ def make(config: Config) -> Peer:
     folder, took = written(config, "ffcv-rgb", write)
     size, side = SIZES[config["chain"]], records.images.shape[1]
     mean, std = np.array(MEAN) * 255, np.array(STD) * 255
-    decode = CenterCropRGBImageDecoder((size, size), ratio=size / side)
+    area = (size / side) ** 2
+    decode = RandomResizedCropRGBImageDecoder((size, size), scale=(area, area), ratio=(1.0, 1.0))
     pipelines: dict[str, list[Any]] = {
         "image": [decode, RandomHorizontalFlip(), NormalizeImage(mean, std, np.float32), ToTensor(), ToTorchImage(channels_last=False)],
         "label": [IntDecoder()],
