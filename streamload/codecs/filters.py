@@ -115,7 +115,7 @@ def blosc(values: tuple[int, ...], itemsize: int) -> Undo:
     def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(data) < 16:
             raise CorruptDataError(f"blosc needs a header of 16 bytes, and there are {len(data)} bytes.")
-        nbytes, _, stored_nbytes = struct.unpack_from("<III", memoryview(data), 4)
+        nbytes, _, stored_nbytes = struct.unpack_from("<III", data[:16].tobytes(), 4)
         if nbytes > len(room) or stored_nbytes > len(data):
             raise CorruptDataError(
                 f"blosc's header says {stored_nbytes:,} to {nbytes:,} bytes, where {len(data):,} are stored for at most {len(room):,}."

@@ -113,7 +113,7 @@ def test_auto_reads_directly_what_is_far_larger_than_memory_and_only_that(tmp_pa
         (small, sl.Exact(), "read"),
     ):
         with sl.Loader(data, batch_size=4, shuffle=shuffle, num_workers=1, memory="200 MB") as loader:
-            assert f" · {word})\n" in repr(loader)
+            assert f" · files are {word})\n" in repr(loader)
             assert not next(iter(loader))[data.schema.names[0]].any()
 
 

@@ -190,7 +190,7 @@ def failing(action: str, repeats: int = 1, name: str = "raw", workers: int = 2) 
         before = loader.worker_pids
         with open(peace, "w"):
             outcome["next"] = driver.watch(loader, name, epoch=1)
-        outcome["same workers"] = loader.worker_pids == before
+        outcome["same workers"] = set(before) <= set(loader.worker_pids)  # One of them may have been slow to start.
         loader.close()
         os.unlink(peace)
         outcomes.append({**outcome, "where": where})

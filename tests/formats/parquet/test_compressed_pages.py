@@ -182,7 +182,7 @@ def test_a_loader_with_workers_maps_packed_pages(tmp_path: Path):
         warnings.simplefilter("ignore")  # small windows are meant here
         for workers, reading in ((1, "mapped"), (0, "read")):
             with sl.Loader(sl.open(tmp_path / "a.parquet", fields=["image"]), batch_size=10, num_workers=workers) as loader:
-                assert repr(loader).splitlines()[0].endswith(f"· {reading})")
+                assert repr(loader).splitlines()[0].endswith(f"· files are {reading})")
 
 
 def damaged(path: Path, change: Callable[[bytearray, Any], None], **options: Any) -> str:
