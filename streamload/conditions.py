@@ -7,6 +7,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,9 @@ class Condition:
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             self._tree = None
         if self._tree is None:
-            one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *([^=]+)", text.strip())
-            value = f"'{one[2]}'" if one and one[2].isidentifier() else one[2] if one else ""
+            one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *(?! *None$)([^=]+)", text.strip())
+            value = one[2] if one else ""
+            value = f"'{value}'" if value.isidentifier() and not iskeyword(value) else value
             hint = f'Did you mean "{one[1]} == {value}"?' if one else HINT
             raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=hint)
         self.names = tuple(dict.fromkeys(self._names(self._tree)))

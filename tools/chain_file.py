@@ -26,7 +26,7 @@ def chain_in(text: str) -> list[Any]:
 
 def _other_names(path: str, held: Mapping[str, Any]) -> str:
     """How to name the chains that a file has under other names; empty if it has none."""
-    chains = {name: value if isinstance(value, list) else [value] for name, value in held.items()}
+    chains = {name: value if isinstance(value, list | tuple) else [value] for name, value in held.items()}
     names = [name for name, chain in chains.items() if any(isinstance(one, Augment) for one in chain)]
     return f"Give one that it has: {', '.join(f'{path}:{name}' for name in names[:6])}." if names else ""
 

@@ -29,8 +29,10 @@ class FoundFiles:
 def find_files(path: Path | Iterable[Path], split: Any) -> FoundFiles:
     """The files that are meant by a path, a folder, a pattern or a list of paths; of a folder those of a split, where one is given.
 
-    Raises ConfigError for what is no path, and a SourceError where files are of no format or of several.
+    Raises ConfigError for what is no path, or no name of a split, and a SourceError where files are of no format or of several.
     """
+    if split is not None and not isinstance(split, str):
+        raise ConfigError(f"split={split!r:.60} is no name of a split.", hint='Give one, as text: split="train".', option="split")
     known: dict[str, Format] = {}
     paths, omissions = expanded(path, split, known), list[Omission]()
     one_path = os.path.expanduser(path) if isinstance(path, (str, os.PathLike)) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from typing import Any
 
 from streamload.errors import ConfigError
 from streamload.source import Source
@@ -24,10 +25,9 @@ PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 def refuse_opened(path: object) -> None:
     """Raise ConfigError for what is no path but data, or an open file of another library: nothing of it is read."""
     kind = f"{type(path).__module__.partition('.')[0]}.{type(path).__name__}"
-    file = getattr(path, "filename", None) or getattr(getattr(path, "file", None), "filename", None)
     if kind in ("h5py.File", "h5py.Group", "h5py.Dataset"):
-        name = str(getattr(path, "name", None) or "").strip("/")
-        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "")
+        file, name = _place_of(path)
+        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "") if name else ""
         where = f"sl.open({file!r}{inside})" if file else f"sl.open(path{inside}) with the path of its file"
         raise ConfigError(f"This is a {kind}, where a path is wanted: workers open files themselves.", hint=f"Give it: {where}.")
     if isinstance(path, Source):
@@ -37,6 +37,14 @@ def refuse_opened(path: object) -> None:
             f"This is a {kind}, where a path is wanted: what is in memory has no file that workers could read.",
             hint='Save it, np.save("x.npy", array), and give the path.',
         )
+
+
+def _place_of(opened: Any) -> tuple[str | None, str]:
+    """The path of the file of an h5py object, None where that is closed; and the object's name in it."""
+    try:
+        return opened.file.filename, str(opened.name or "").strip("/")
+    except ValueError:
+        return None, ""
 
 
 def local(path: object) -> str:

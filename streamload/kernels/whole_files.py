@@ -151,15 +151,15 @@ def _read(places, path_nbytes, numbers, out_address, targets):
     return -1
 
 
-@njit(["int64(int64[::1], int64, int64[::1], int64[::1])"], nogil=True, cache=True)
-def _absent(places, path_nbytes, numbers, offsets):
+@njit(["int64(int64[::1], int64, int64[::1], int64[::1], int64[::1])"], nogil=True, cache=True)
+def _absent(places, path_nbytes, numbers, offsets, room):
     path = np.empty(path_nbytes, np.uint8)
-    byte = np.empty(1, np.uint8)
-    vector = np.array([byte.ctypes.data, 1], np.int64)
+    # struct iovec, whose byte is behind it: an array of its own would be freed once its address is taken.
+    room[0], room[1] = room.ctypes.data + 16, 1
     for k in range(numbers.size):
         fd = _open_listed(places, numbers[k], path) if _size_of(places, numbers[k]) else -1
         if fd >= 0:
-            got = _preadv2(fd, _pointer(vector.ctypes.data), np.int32(1), offsets[k], np.int32(_NOT_WAITING))
+            got = _preadv2(fd, _pointer(room.ctypes.data), np.int32(1), offsets[k], np.int32(_NOT_WAITING))
             _close(fd)
             if got != 1:
                 return k
@@ -199,7 +199,7 @@ class ListedFiles:
 
         Files that are empty, or cannot be opened, lack nothing: whoever reads them will say what is wrong.
         """
-        return _absent(self._places, self._path_nbytes, numbers, offsets)
+        return _absent(self._places, self._path_nbytes, numbers, offsets, np.zeros(3, np.int64))
 
     def begin_reading(self, numbers: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading these files, as far as they can be opened."""

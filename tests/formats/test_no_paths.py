@@ -32,6 +32,24 @@ class TestWhatIsNoPath:
                 assert text.endswith(f"Give it: {call}.")
         assert len(open_source(tmp_path / "a.h5", fields=["x"])) == 100
 
+    def test_files_of_another_library_that_are_closed(self, tmp_path: Path):
+        """They do not say their path any more."""
+        write(tmp_path / "a.h5", x=images(), y=labels())
+        with h5py.File(tmp_path / "a.h5", "r") as file:
+            held = {"File": file, "Dataset": file["x"], "Group": file["/"]}
+        for kind, given in held.items():
+            assert refused(ConfigError, given) == (
+                f"This is a h5py.{kind}, where a path is wanted: workers open files themselves. "
+                "Give it: sl.open(path) with the path of its file."
+            )
+
+    @pytest.mark.parametrize("split", [3, ["train"], b"train"])
+    def test_a_split_is_named_by_text(self, split: object, tmp_path: Path):
+        """In a folder, and of a file."""
+        write(tmp_path / "train.h5", x=images(), y=labels())
+        text = f'split={split!r} is no name of a split. Give one, as text: split="train".'
+        assert refused(ConfigError, tmp_path, split=split) == refused(ConfigError, tmp_path / "train.h5", split=split) == text
+
     def test_arrays_and_sources(self, tmp_path: Path):
         """Of any size."""
         text = refused(ConfigError, np.zeros((10**6, 3)))

@@ -103,7 +103,7 @@ def of_looking() -> Iterator[Case]:
     said = ('AUGMENT = sl.Augment("image", ...)', {"more": "--augment good.py"})
     yield case(shown, {"more": "--augment chain.py"}, said)
     yield case(shown, {"more": "--augment chain.py:EMPTY"}, said)
-    Path("named.py").write_text('import streamload as sl\nchain = [sl.Augment("image", sl.RandomCrop(4))]\n')
+    Path("named.py").write_text('import streamload as sl\nchain = (sl.Augment("image", sl.RandomCrop(4)),)\n')
     yield case(shown, {"more": "--augment named.py"}, ("Give one that it has: named.py:chain.", {"more": "--augment named.py:chain"}))
     np.savez("labels.npz", y=np.arange(9))
     yield case(command("show", "labels.npz"), {}, ("streamload head", command("head", "labels.npz")))

@@ -217,6 +217,7 @@ def of_folders(here: Path) -> Iterator[Case]:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         np.save(name, Y)
     yield case(opened("parts"), {}, "split='train'")
+    yield case(opened("parts"), {"split": ["train"]}, 'split="train"')
     yield case(opened("plain"), {"split": "train"}, ("leave split= out", {"split": OUT}))
     yield case(opened("mixed"), {}, ("key=value", lambda: (os.renames("mixed/b.npy", "mixed/k=2/b.npy"), sl.open("mixed").close())))
     yield case(opened("null"), {"fields": ["k", "a"]}, ("fields=[...]", {"fields": ["a"]}))

@@ -114,10 +114,11 @@ def split_folder(root: str, split: str | None) -> str:
     if split is None:
         if parts:
             several = len(parts) > 1
+            one = next((name for name in parts if "train" in name.lower()), parts[-1])
             told = f"splits ({', '.join(parts)}), whose records would be mixed" if several else f"one split ({parts[0]}), which is no class"
             raise ConfigError(
                 f"{root} holds {told}.",
-                hint=f'Choose {"one" if several else "it"}: split="{next((name for name in parts if "train" in name), parts[-1])}".',
+                hint=f'Choose {"one" if several else "it"}: split="{one}".',
                 path=root,
                 option="split",
                 splits=parts,

@@ -314,3 +314,16 @@ def test_files_of_a_table_are_read_and_looked_for_by_number(tmp_path: Path) -> N
     assert together.read(np.arange(5), out, np.arange(5) * 200, ReadStats()) == 0
     assert together.are_cached(np.arange(5), np.zeros(5, np.int64)), "who reads it says that it is gone"
     assert FilesTogether.of(list(table)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has them")
+def test_a_byte_that_is_looked_for_is_read_into_memory_of_the_caller(tmp_path: Path) -> None:
+    """Memory that compiled code takes is freed after its last use by name: the kernel of the system would write into that of others."""
+    kernels.compile_kernels()
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "a").write_bytes(b"abc")
+    together, room = FilesTogether.of(looked_at(tmp_path, [["a"]])), np.zeros(3, np.int64)
+    assert together is not None
+    files, compiled = together._files, kernels.whole_file_kernels()
+    assert compiled._absent(files._places, files._path_nbytes, np.zeros(1, np.int64), np.full(1, 2, np.int64), room) == -1
+    assert room.tolist() == [room.ctypes.data + 16, 1, ord("c")]

@@ -103,6 +103,9 @@ def test_splits_are_never_mixed(tmp_path: Path):
         sl.open(tmp_path, split="holdout")
     with pytest.raises(ConfigError, match="It has none: leave split= out"):
         sl.open(tmp_path / "train", split="train")
+    write(tmp_path / "capitals", ["Train/cat/0.png", "Val/cat/1.png"])
+    with pytest.raises(ConfigError, match=re.escape('holds splits (Train, Val), whose records would be mixed. Choose one: split="Train".')):
+        sl.open(tmp_path / "capitals")
 
 
 ROWS: list[dict[str, Any]] = [
