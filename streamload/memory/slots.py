@@ -8,7 +8,7 @@ Rules, which everything here keeps:
 3. A slot that is asked for stays so until its worker has answered, whatever became of the epoch: a late worker must never
    write into memory that somebody else was given.
 4. A lease ends when the last array that looks at the slot has died, wherever and in whatever thread that happens. The
-   weak reference's callback only notes the slot's number; the slot is free when the loader looks at its notes.
+   weak reference's callback only notes the reference; the slot is free when the loader looks at its notes.
 5. `spare` slots may be leased at a time; the others must keep going round. A batch beyond that is copied to private memory.
 6. A batch whose ragged fields exceed the slot lies in memory of its own; its slot stays filled until the batch is handed out,
    so that there are never more of them under way than there are slots.
@@ -117,16 +117,7 @@ def interface_of(address: int, nbytes: int) -> dict[str, Any]:
     return {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
 
 
-def _note_on(notes: deque[int], slot: int) -> Callable[[object], None]:
-    """What happens when a lease dies, wherever that is: the slot's number is noted, and nothing else."""
-
-    def note(_: object) -> None:
-        notes.append(slot)
-
-    return note
-
-
-def _leased(leases: Sequence[weakref.ref[Lease] | None], nbytes: int) -> Callable[[], list[Piece]]:
+def _leased(leases: Sequence[LeaseRef | None], nbytes: int) -> Callable[[], list[Piece]]:
     """The pieces of a ring whose slots are leased now."""
     return lambda: [(slot * nbytes, nbytes) for slot, lease in enumerate(leases) if lease is not None and lease() is not None]
 
@@ -170,6 +161,14 @@ class Lease:
         self.__array_interface__ = interface
 
 
+class LeaseRef(weakref.ref[Lease]):
+    """A weak reference to a lease, which knows its slot. When the lease dies, `deque.append` notes this, and no line of Python runs:
+    an interrupt that came in one would be lost, and the slot with it."""
+
+    __slots__ = ("slot",)
+    slot: int
+
+
 class Slots:
     """The loader's side of the ring."""
 
@@ -194,7 +193,7 @@ class Slots:
         layout = self.layout
         self._states = [FREE] * count
         self._free = list(reversed(range(count)))
-        self._returned: deque[int] = deque()
+        self._returned: deque[LeaseRef] = deque()
         self._owner = os.getpid()
         self._leased = 0
         self._heads = heads_of(layout, self.ring)
@@ -212,8 +211,7 @@ class Slots:
         ]
         begin = self.ring.address
         self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
-        self._notes = [_note_on(self._returned, slot) for slot in range(count)]
-        self._leases: list[weakref.ref[Lease] | None] = [None] * count
+        self._leases: list[LeaseRef | None] = [None] * count
         self.ring.keep_for_forks(_leased(self._leases, layout.nbytes))
 
     def __len__(self) -> int:
@@ -237,7 +235,7 @@ class Slots:
     def reserve(self) -> int | None:
         """Take a free slot for a task: the one used last, since caches know it best. None when there is none."""
         while self._returned:
-            self._release(self._returned.popleft())
+            self._release(self._returned.popleft().slot)
         if not self._free:
             return None
         slot = self._free.pop()
@@ -269,7 +267,7 @@ class Slots:
     def lease(self, slot: int, count: int) -> tuple[dict[str, Any], NDArray[np.int64], bool]:
         """Show a filled slot of `count` records: its fields, the record numbers, and whether they had to be copied (rule 5)."""
         while self._returned:
-            self._release(self._returned.popleft())
+            self._release(self._returned.popleft().slot)
         layout = self.layout
         if self._leased >= self.spare:
             views = self._arrays(self.ring.bytes[slot * layout.nbytes : (slot + 1) * layout.nbytes], count)
@@ -283,7 +281,8 @@ class Slots:
         self._leased += 1
         with LENDING:
             lease = Lease(self.ring.bytes, self._interfaces[slot])
-            self._leases[slot] = weakref.ref(lease, self._notes[slot])
+            self._leases[slot] = ref = LeaseRef(lease, self._returned.append)
+            ref.slot = slot
         whole = np.asarray(lease)
         if count == layout.batch_size and not self._ragged:
             fields = {name: np.ndarray(shape, dtype, whole, offset) for name, shape, dtype, offset in self._whole}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from streamload.order import PlannedStep, RunPosition, SharedSteps, StepPiece
 
+MOST_PIECES = 1024
+"""Pieces from which on no further step is advised of with the same one, unless that has half as many itself: they travel with it."""
 MOST_LAG = 4096
 """Records by which advice may fall behind `ahead`, so that small steps are advised of several at once, which costs less for each."""
 
@@ -71,8 +73,8 @@ class Advice:
         if not self._missed and self._beyond > self._ahead - self._lag:
             return ()
         told: list[StepPiece] = []
-        most = self._most
-        while self._missed and most > 0:
+        most, most_pieces = self._most, max(MOST_PIECES, 2 * len(step.pieces))
+        while self._missed and most > 0 and len(told) < most_pieces:
             piece = self._missed.pop(0)
             if piece.stop - piece.start > most:
                 self._missed.insert(0, piece._replace(start=piece.start + most))
@@ -84,6 +86,8 @@ class Advice:
             if following is None or not may_use(following.pieces):
                 break
             told += following.pieces
+            if len(told) >= most_pieces and len(told := _joined(told)) >= most_pieces:
+                most = 0
             if self.remembers:
                 self._planned.append(following)
             most -= following.rows

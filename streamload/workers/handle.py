@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamload.errors import ResourceError, WorkerError
+from streamload.errors import ResourceError
 from streamload.fetch.tasks import Frames, Kind, Overflowed
 from streamload.memory.shared_memory import AnonymousFile, SharedBlock
 from streamload.workers.launcher import Launcher
@@ -34,6 +34,8 @@ class WorkerHandle:
         self.overflows = overflows
         """Whether its batches may come in memory of their own, whose descriptors come along with its replies."""
         self._descriptors: deque[int] = deque()
+        self.unsent = b""
+        """Frames for which there was no room in its socket."""
         self.forgotten = -1
         """The last token whose calling-off, or recall, it has confirmed."""
         self.deaths = 0
@@ -60,15 +62,20 @@ class WorkerHandle:
             theirs.close()
 
     def send(self, frame: bytes) -> None:
-        """Hand over a frame. Does nothing if the worker is dead: `receive` will find that out."""
+        """Hand over a frame, or keep what there is no room for. Does nothing if the worker is dead: `receive` will find that out."""
+        frames = self.unsent + frame if self.unsent else frame
         try:
-            sent = self.channel.send(frame, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
+            sent = self.channel.send(frames, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
         except (BrokenPipeError, ConnectionResetError):
-            return
+            sent = len(frames)
         except BlockingIOError:
             sent = 0
-        if sent != len(frame):
-            raise WorkerError(f"the socket of worker {self.number} is full: a fault in streamload.")
+        self.unsent = frames[sent:]
+
+    def send_more(self) -> bool:
+        """Hand over what was kept. Returns whether something still is."""
+        self.send(b"")
+        return bool(self.unsent)
 
     def receive(self) -> list[tuple[Kind, Any]] | None:
         """What has arrived from it, or None at the end of its socket, which is its death."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,28 +28,41 @@ class OpenSteps:
         self._workers = workers
         self._tasks: dict[int, StepTask] = {}
         """By number, rising."""
+        self._unsent: deque[StepTask] = deque()
+        """The last of them, for which there was no room in the queue."""
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def send(self, task: StepTask, *, now: bool) -> None:
-        """Put a step into the queue, or leave that to `send_again`."""
+        """Put a step into the queue, as soon as there is room in it, or leave that to `send_again`."""
         self._tasks[task[0]] = task
         self._heads[task[1]] = NOT_FILLED
-        if now:
-            self.queue.put(task)
+        if now and (self._unsent or not self.queue.put(task)):
+            self._unsent.append(task)
+
+    def take_back(self) -> None:
+        """Take every step out of the queue that no worker has taken."""
+        self._unsent.clear()
+        self.queue.clear()
 
     def send_again(self) -> None:
         """Put every step into the queue that is not filled. No worker may have any, nor the queue."""
-        for task in self._tasks.values():
-            if self._heads.item(task.slot) != task.number:
-                self.queue.put(task)
+        self._unsent.extend(task for task in self._tasks.values() if self._heads.item(task.slot) != task.number)
+        self._send_more()
+
+    def _send_more(self) -> None:
+        """Put steps into the queue for which there was no room. Where there is none now, workers have something to do."""
+        while self._unsent and self.queue.put(self._unsent[0]):
+            self._unsent.popleft()
 
     def filled(self) -> list[Reply]:
-        """The answers of steps whose slots say that they are filled; each is given once.
+        """The answers of steps whose slots say that they are filled; each is given once. Sends steps for which there was no room.
 
         A head that says anything else was written over: that counts as an answer, which `Slots.commit` finds to be wrong.
         """
+        if self._unsent:
+            self._send_more()
         found: list[Reply] = []
         head, open_steps = self._heads.item, 0
         for number, task in self._tasks.items():
@@ -77,8 +92,10 @@ class OpenSteps:
         """Forget all steps; returns them."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
+        self._unsent.clear()
         return tasks
 
     def close(self) -> None:
         """Close the queue. What is filled can still be asked for."""
+        self._unsent.clear()
         self.queue.close()

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Sends never block: no more than `MOST_TASKS` tasks are with a worker at a time, and each is some 70 bytes.
+1. Sends never block: what there is no room for is kept, and sent when workers have taken something.
 2. A worker's socket is held by that worker alone, so its end of file means its death, however it died.
 3. No lock or counter is shared between workers, and of the queue of steps the kernel takes care: one that is killed holds nothing
    that another needs.
@@ -37,13 +37,13 @@ from streamload.workers.launcher import Launcher, start_launcher
 from streamload.workers.open_steps import OpenSteps
 
 MOST_TASKS, MOST_DEATHS = 64, 2
-"""The first in rule 1; how many workers may die one after the other before they have done anything, and be replaced."""
+"""How many steps may be under way; how many workers may die one after the other before they have done anything, and be replaced."""
 ENOUGH = 4
 """Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
 LOOK_S = 0.2
 """For how long no socket is looked at while something is always filled."""
-LISTEN_S = 1.0
-"""The longest single wait."""
+LISTEN_S, RETRY_S = 1.0, 0.002
+"""The longest single wait, and the longest while there is no room for what a worker should be sent."""
 GRACE_S = 1.0
 """How long a worker is given to end by itself before it is killed."""
 
@@ -79,10 +79,7 @@ class ProcessPool:
         self._windows: dict[int, WindowTask] = {}
         self._probed: list[list[Any]] | None = None
         self._blocks = {"ring": ring, "progress": progress.block}
-        if arena is not None:
-            self._blocks["arena"] = arena
-        if tables is not None:
-            self._blocks["tables"] = tables
+        self._blocks.update((name, one) for name, one in (("arena", arena), ("tables", tables)) if one is not None)
         self._own: list[SharedBlock] = []
         self._replies: list[Reply] = []
         self._recalling = False
@@ -136,7 +133,7 @@ class ProcessPool:
 
     @property
     def capacity(self) -> int:
-        """The most steps that may be asked for and not answered (rule 1: even if one worker had them all)."""
+        """The most steps that may be asked for and not answered."""
         return MOST_TASKS
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
@@ -187,7 +184,7 @@ class ProcessPool:
             self._forgetting = True
             self._windows.clear()
             self._recalling = False
-            self._steps.queue.clear()
+            self._steps.take_back()
             for handle in self._handles:
                 handle.send(pack_text(Kind.FORGET, {"token": self._token}))
             replies: list[Reply] = []
@@ -239,6 +236,8 @@ class ProcessPool:
         """Replies that arrive within `seconds`, as soon as there is one."""
         replies = self._replies
         self._look_at = time.monotonic() + LOOK_S
+        if [handle for handle in self._handles if handle.unsent and handle.send_more()]:
+            seconds = min(seconds, RETRY_S)
         for fd, _ in self._poll.poll(seconds * 1000):
             handle = self._by_fd.get(fd)
             if handle is None:
@@ -336,7 +335,7 @@ class ProcessPool:
 
     def _recall(self, dead: WorkerHandle) -> None:
         """Have every other worker let go of steps that it has taken and not begun."""
-        self._steps.queue.clear()
+        self._steps.take_back()
         self._recalling = True
         self._token += 1
         for handle in self._handles:

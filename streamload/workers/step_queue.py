@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from streamload.errors import ResourceError, WorkerError
+from streamload.errors import ConfigError, ResourceError, WorkerError
 from streamload.fetch.tasks import StepTask, pack_step, step_of
 
-MESSAGE_NBYTES = 1 << 17
-"""The most bytes of a step: pieces and advice of some 5,000 stretches of positions."""
+MESSAGE_NBYTES, MOST_PIECES = 1 << 17, 5_000
+"""The most bytes of a step, and how many pieces it may have, those of its advice included."""
+ROOM_NBYTES = 8 * MESSAGE_NBYTES
+"""What is asked for as room of the queue. The kernel may give less, and counts some 700 bytes for the smallest message."""
 MOST_AWAKE_NS, LEAST_AWAKE_NS = 100_000, 5_000
 """For how long a worker without a step looks for one before it sleeps."""
 _let_others_run: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
@@ -35,13 +37,24 @@ class StepQueue:
             raise ResourceError(
                 f"no descriptor for the queue of steps: {error.strerror}.", hint="Raise `ulimit -n`.", errno=error.errno
             ) from error
+        self._given.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_NBYTES)
 
-    def put(self, task: StepTask) -> None:
-        """Add a step. Raises WorkerError where there is no room: far fewer are under way than there is room for."""
+    def put(self, task: StepTask) -> bool:
+        """Add a step; False if there is no room for it before workers have taken others.
+
+        Advice is left out where the step would be too long with it. Raises ConfigError for a step of too many pieces.
+        """
+        if len(task[4]) + len(task[5]) > MOST_PIECES:
+            if len(task.pieces) > MOST_PIECES:
+                raise _too_many_pieces(task)
+            task = task._replace(advice=())
         try:
             self._given.send(pack_step(task), _FLAGS)
+        except BlockingIOError:
+            return False
         except OSError as error:
-            raise WorkerError(f"the queue of steps takes no more ({error.strerror}): a fault in streamload.") from error
+            raise WorkerError(f"the queue of steps takes none ({error.strerror}): a fault in streamload.") from error
+        return True
 
     def clear(self) -> None:
         """Take out every step that no worker has taken."""
@@ -57,6 +70,16 @@ class StepQueue:
         """Let go of both ends."""
         self._given.close()
         self.taken.close()
+
+
+def _too_many_pieces(task: StepTask) -> ConfigError:
+    pieces = len(task.pieces)
+    return ConfigError(
+        f"a batch is put together from {pieces:,} stretches of records, and workers can be asked for {MOST_PIECES:,}.",
+        hint="There is one for each lane, and for each epoch that a small part of a mixture goes through in a batch: use fewer lanes, take "
+        "fewer records of small parts, or use num_workers=0.",
+        pieces=pieces,
+    )
 
 
 class StepTaker:

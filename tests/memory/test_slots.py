@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -180,6 +181,22 @@ def test_anything_that_looks_at_an_array_keeps_its_slot(how: str) -> None:
     del fields
     assert slots.reserve() is None
     del keeper
+    assert slots.reserve() == 0
+    slots.close()
+
+
+def test_no_line_of_python_runs_where_a_slot_comes_back() -> None:
+    """An interrupt that came in one would be swallowed, and the slot would never be free again."""
+    slots = filled_ring(count=2, spare=1)
+    fields, _, _ = slots.lease(0, BATCH)
+    called: list[object] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+    try:
+        del fields
+    finally:
+        sys.setprofile(before)
+    assert called == []
     assert slots.reserve() == 0
     slots.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamload.fetch.tasks import LaneKey, WindowKey
 from streamload.order import BlockOrder, PartSize, PlannedStep, RunPosition, SharedSteps, StepPiece, WindowTable, layout_of
 from streamload.order.shares import lane_length
-from streamload.schedule.advice import Advice
+from streamload.schedule.advice import MOST_PIECES, Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
 
 sizes = st.tuples(st.integers(1, 30), st.integers(1, 90))
@@ -63,6 +63,25 @@ def test_the_kernel_is_told_each_position_once_and_neither_late_nor_too_early(
         epoch, position = told[-1]
         assert (epoch - now) * end + position < stop + ahead + batch_size
     assert told == [(1, position) for position in range(begin, end)] + [(2, position) for position in range(end)]
+
+
+@pytest.mark.parametrize(("batch_size", "lanes", "ranks"), [(1, 1, 2), (3, 1, 5), (600, 600, 1), (40, 20, 1)])
+def test_what_travels_with_a_step_is_bounded_however_its_positions_lie(batch_size: int, lanes: int, ranks: int) -> None:
+    """A rank's steps of few records do not follow each other, and those of lanes are as many pieces as there are lanes. Each step is
+    told of, once and in time all the same."""
+    steps = shared(batch_size, 9000, lanes=lanes, ranks=ranks)
+    advice = Advice(steps, ahead=8000, most=8000)
+    advice.begin(steps.begin())
+    told: set[tuple[int, int]] = set()
+    for step in walked(steps, steps.begin(), 1):
+        pieces = advice.due(step, 1, always)
+        assert len(pieces) < max(MOST_PIECES, 2 * len(step.pieces)) + len(step.pieces)
+        new = [(piece.lane, position) for piece in pieces for position in range(piece.start, piece.stop)]
+        assert len(new) == len(set(new))
+        assert told.isdisjoint(new)
+        told |= set(new)
+        assert told.issuperset((piece.lane, position) for piece in step.pieces for position in range(piece.start, piece.stop))
+    assert len(told) == 9000 // ranks
 
 
 def test_steps_that_were_told_of_are_not_worked_out_again() -> None:

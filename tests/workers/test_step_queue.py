@@ -7,12 +7,15 @@ import signal
 import socket
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from streamload.errors import WorkerError
-from streamload.fetch.tasks import StepTask
+from streamload.errors import ConfigError, WorkerError
+from streamload.fetch.tasks import SegmentRows, StepTask
+from streamload.memory.slots import NOT_FILLED
 from streamload.order import StepPiece
-from streamload.workers.step_queue import LEAST_AWAKE_NS, MOST_AWAKE_NS, StepQueue, StepTaker
+from streamload.workers.open_steps import OpenSteps
+from streamload.workers.step_queue import LEAST_AWAKE_NS, MOST_AWAKE_NS, MOST_PIECES, StepQueue, StepTaker
 
 
 def step(number: int, pieces: int = 1) -> StepTask:
@@ -98,15 +101,54 @@ def test_the_time_awake_follows_what_comes_of_it(queue: StepQueue, channels: tup
     assert taker._awake_ns == MOST_AWAKE_NS
 
 
-def test_a_queue_that_is_full_or_closed_is_a_fault(queue: StepQueue) -> None:
-
-    def fill() -> None:
-        for number in range(100_000):
-            queue.put(step(number))
-
-    with pytest.raises(WorkerError, match=r"the queue of steps takes no more \(.*\): a fault in streamload"):
-        fill()
+def test_a_queue_that_is_full_says_so_and_one_that_is_closed_is_a_fault(queue: StepQueue) -> None:
+    assert next(number for number in range(100_000) if not queue.put(step(number, MOST_PIECES // 10))) > 9
     queue.clear()
+    assert queue.put(step(1))
     queue.close()
-    with pytest.raises(WorkerError, match="the queue of steps takes no more"):
+    with pytest.raises(WorkerError, match=r"the queue of steps takes none \(Bad file descriptor\): a fault in streamload"):
         queue.put(step(1))
+
+
+def test_the_longest_step_arrives_whole_and_a_longer_one_goes_without_advice(
+    queue: StepQueue, channels: tuple[socket.socket, socket.socket]
+) -> None:
+    taker, segments = taker_of(queue, channels[1]), tuple(SegmentRows(part, 2, 2) for part in range(127))
+    longest = step(1, MOST_PIECES)._replace(segments=segments)
+    longer = longest._replace(number=2, advice=(StepPiece(0, 0, 0, 7, 9),))
+    assert queue.put(longest)
+    assert queue.put(longer)
+    assert [taker.take(), taker.take()] == [longest, longer._replace(advice=())]
+
+
+def test_a_step_of_too_many_pieces_is_an_error_that_says_where_they_come_from(queue: StepQueue) -> None:
+    with pytest.raises(
+        ConfigError, match=r"from 70,000 stretches of records, and workers can be asked for 5,000.*a small part of a mixture"
+    ):
+        queue.put(step(1, 70_000))
+
+
+def test_steps_for_which_there_is_no_room_are_sent_when_there_is(channels: tuple[socket.socket, socket.socket]) -> None:
+    """In their order, and not after they were taken back."""
+    tasks = [StepTask(number, number, 0, number, step(0, MOST_PIECES).pieces) for number in range(64)]
+    heads = np.full(64, NOT_FILLED)
+    steps = OpenSteps(heads, workers=1)
+    taker, taken, answered = taker_of(steps.queue, channels[1]), [], []
+    for task in tasks:
+        steps.send(task, now=True)
+    while len(answered) < 64:
+        while (task := taker.take()) is not None:
+            taken.append(task)
+            heads[task.slot] = task.number
+        some = steps.filled()
+        assert some
+        answered += some
+    assert (taken, [reply.number for reply in answered]) == (tasks, [*range(64)])
+    for task in tasks:
+        steps.send(task._replace(number=task.number + 64), now=True)
+    steps.take_back()
+    assert (steps.filled(), taker.take()) == ([], None)
+    steps.send_again()
+    assert taker.take() == tasks[0]._replace(number=64)
+    steps.close()
+    assert steps.filled() == []
