@@ -38,7 +38,7 @@ from streamload.workers.open_steps import OpenSteps
 
 MOST_TASKS, MOST_DEATHS = 64, 2
 """How many steps may be under way; how many workers may die one after the other before they have done anything, and be replaced."""
-ENOUGH = 4
+ENOUGH = 3
 """Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
 LOOK_S = 0.2
 """For how long no socket is looked at while something is always filled."""

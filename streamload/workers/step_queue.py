@@ -20,8 +20,10 @@ MESSAGE_NBYTES, MOST_PIECES = 1 << 17, 5_000
 """The most bytes of a step, and how many pieces it may have, those of its advice included."""
 ROOM_NBYTES = 8 * MESSAGE_NBYTES
 """What is asked for as room of the queue. The kernel may give less, and counts some 700 bytes for the smallest message."""
-MOST_AWAKE_NS, LEAST_AWAKE_NS = 100_000, 5_000
+MOST_AWAKE_NS, LEAST_AWAKE_NS = 30_000, 2_000
 """For how long a worker without a step looks for one before it sleeps."""
+SHARED_NS = 15_000
+"""A worker that lets others run and comes back later than this shares its core with them."""
 _let_others_run: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 _FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
@@ -110,16 +112,21 @@ class StepTaker:
     def take_soon(self) -> StepTask | None:
         """The next step if it comes within a moment, for which this process stays awake: putting it to sleep and waking it takes longer.
 
-        The moment is doubled whenever a step has come, and halved whenever none has: who waits for long soon sleeps at once.
+        The moment is doubled whenever a step has come, and halved whenever none has: who waits for long soon sleeps at once. So does
+        who shares its core: where others ran meanwhile, they had work to do, and being awake kept them from it.
         """
-        until = time.perf_counter_ns() + self._awake_ns
-        while time.perf_counter_ns() < until:
+        now = time.perf_counter_ns()
+        until = now + self._awake_ns
+        while now < until:
             _let_others_run()
+            began, now = now, time.perf_counter_ns()
+            if now - began > SHARED_NS:
+                break
             if (task := self.take()) is not None:
                 self._awake_ns = min(2 * self._awake_ns, MOST_AWAKE_NS)
                 return task
         self._awake_ns = max(self._awake_ns // 2, LEAST_AWAKE_NS)
-        return None
+        return self.take()
 
     def wait(self) -> None:
         """Sleep until there is a step, or a message on the worker's own socket."""
