@@ -24,7 +24,8 @@ class OpenSteps:
     def __init__(self, heads: NDArray[np.int64], *, workers: int) -> None:
         """`heads` are those of the slots, shape (slots,)."""
         self.queue = StepQueue()
-        self._heads = heads
+        self.heads = heads
+        """What slots say of the steps that filled them, shape (slots,)."""
         self._workers = workers
         self._tasks: dict[int, StepTask] = {}
         """By number, rising."""
@@ -37,7 +38,7 @@ class OpenSteps:
     def send(self, task: StepTask, *, now: bool) -> None:
         """Put a step into the queue, as soon as there is room in it, or leave that to `send_again`."""
         self._tasks[task[0]] = task
-        self._heads[task[1]] = NOT_FILLED
+        self.heads[task[1]] = NOT_FILLED
         if now and (self._unsent or not self.queue.put(task)):
             self._unsent.append(task)
 
@@ -48,7 +49,7 @@ class OpenSteps:
 
     def send_again(self) -> None:
         """Put every step into the queue that is not filled. No worker may have any, nor the queue."""
-        self._unsent.extend(task for task in self._tasks.values() if self._heads.item(task.slot) != task.number)
+        self._unsent.extend(task for task in self._tasks.values() if self.heads.item(task.slot) != task.number)
         self._send_more()
 
     def _send_more(self) -> None:
@@ -64,7 +65,7 @@ class OpenSteps:
         if self._unsent:
             self._send_more()
         found: list[Reply] = []
-        head, open_steps = self._heads.item, 0
+        head, open_steps = self.heads.item, 0
         for number, task in self._tasks.items():
             if (said := head(task[1])) == number or said not in (NOT_FILLED, flawed(number)):
                 found.append(_made(Filled, (number, task[1], task.rows, (), ())))
@@ -81,7 +82,7 @@ class OpenSteps:
     def not_done(self, number: int | None) -> StepTask | None:
         """The step of this number, unless it is answered or filled."""
         task = self._tasks.get(number) if number is not None else None
-        return None if task is None or self._heads.item(task.slot) == task.number else task
+        return None if task is None or self.heads.item(task.slot) == task.number else task
 
     @property
     def oldest(self) -> StepTask | None:

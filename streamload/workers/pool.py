@@ -38,8 +38,8 @@ from streamload.workers.open_steps import OpenSteps
 
 MOST_TASKS, MOST_DEATHS = 64, 2
 """How many steps may be under way; how many workers may die one after the other before they have done anything, and be replaced."""
-ENOUGH = 3
-"""Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
+LEAST_ENOUGH, MOST_ENOUGH = 3, 6
+"""Steps that are filled together before the loader is woken, where they are quick and there are slots: it takes a core from a worker."""
 LOOK_S = 0.2
 """For how long no socket is looked at while something is always filled."""
 LISTEN_S, RETRY_S = 1.0, 0.002
@@ -88,6 +88,7 @@ class ProcessPool:
         self._look_at = 0.0
         """When sockets are to be looked at again, by the monotonic clock: who never waits should learn of a death, too."""
         self._steps = OpenSteps(NO_HEADS if probe or job.layout is None else heads_of(job.layout, ring), workers=job.workers)
+        self._enough = min(max(LEAST_ENOUGH, len(self._steps.heads) // 3), MOST_ENOUGH)
         try:
             with Launcher.in_use():
                 self._launcher = start_launcher(job.workers)
@@ -222,7 +223,7 @@ class ProcessPool:
             replies = self._take(moment)
         else:
             progress = self._progress
-            progress.want(waiting_for, waiting_for if self._woken_early else waiting_for + min(len(self._steps), ENOUGH) - 1)
+            progress.want(waiting_for, waiting_for if self._woken_early else waiting_for + min(len(self._steps), self._enough) - 1)
             progress.fence()
             replies = self._steps.filled()
             if not replies:
