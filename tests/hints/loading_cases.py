@@ -23,7 +23,10 @@ from following import OUT, Case, case, command
 from foreign_files import framed, noise, png, tf_example
 
 import streamload as sl
+from streamload.fetch.tasks import StepTask
+from streamload.order import StepPiece
 from streamload.workers.launcher import Launcher
+from streamload.workers.step_queue import StepQueue
 
 BASE = {"batch_size": 4, "num_workers": 0, "memory": "256 MB"}
 
@@ -384,6 +387,19 @@ def of_workers(data: sl.Source) -> Iterator[Case]:
     yield case(started(os.path.abspath("broken")), {"num_workers": 1}, alone)
     yield case(without_descriptors, {}, ("num_workers=0", loaded(data, run=True)))
     yield case(started(platform="darwin"), {"num_workers": 1}, alone)
+    np.savez("one.npz", x=np.ones((1, 3), "f4"), label=[0], odd=[0.0])
+    small = sl.mix({"a": (data, 40), "b": (sl.open("one.npz"), 6_000)})
+    fewer = [("fewer lanes", {"pieces": 8}), ("fewer records of small parts", {"pieces": 60})]
+    yield case(sent_to_workers, {"pieces": 6_000}, *fewer, ("num_workers=0", loaded(small, run=True, batch_size=6_040)))
+
+
+def sent_to_workers(pieces: int) -> None:
+    """Send a step of so many stretches of records to workers. The first steps of a loader may be done without them."""
+    queue = StepQueue()
+    try:
+        queue.put(StepTask(0, 0, 0, 0, (StepPiece(0, 0, 0, 0, 1),) * pieces))
+    finally:
+        queue.close()
 
 
 def without_descriptors() -> None:
