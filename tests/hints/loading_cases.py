@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import resource
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from following import OUT, Case, case, command
 from foreign_files import framed, noise, png, tf_example
+from worker_cases import of_workers
 
 import streamload as sl
-from streamload.fetch.tasks import StepTask
-from streamload.order import StepPiece
-from streamload.workers.launcher import Launcher
-from streamload.workers.step_queue import StepQueue
 
 BASE = {"batch_size": 4, "num_workers": 0, "memory": "256 MB"}
 
@@ -60,7 +55,7 @@ def cases(here: Path) -> Iterator[Case]:
     yield from of_ragged()
     yield from of_images()
     yield from of_bad_records(data)
-    yield from of_workers(data)
+    yield from of_workers(data, loaded)
 
 
 def of_arguments(data: sl.Source) -> Iterator[Case]:
@@ -364,51 +359,3 @@ def of_bad_records(data: sl.Source) -> Iterator[Case]:
         call, {"transform": bad, "on_bad_record": "skip"}, good, ("decode=", {"transform": OUT}), 'on_bad_record="raise"', leads_on=True
     )
     yield case(call, {"transform": bad, "on_bad_record": "substitute"}, good, 'on_bad_record="skip"', leads_on=True)
-
-
-def of_workers(data: sl.Source) -> Iterator[Case]:
-    """Workers that cannot be started."""
-    Path("broken").write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
-    Path("broken").chmod(0o700)
-
-    def started(executable: str | None = None, platform: str = sys.platform) -> Callable[..., object]:
-        def call(**options: Any) -> None:
-            Launcher.shutdown()
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(sys, "executable", sys.executable if executable is None else executable)
-                patch.setattr(sys, "platform", platform)
-                loaded(data, run=True)(**options)
-
-        return call
-
-    alone = ("num_workers=0", {"num_workers": 0})
-    yield case(started(""), {"num_workers": 1}, alone)
-    yield case(started("/nowhere"), {"num_workers": 1}, alone)
-    yield case(started(os.path.abspath("broken")), {"num_workers": 1}, alone)
-    yield case(without_descriptors, {}, ("num_workers=0", loaded(data, run=True)))
-    yield case(started(platform="darwin"), {"num_workers": 1}, alone)
-    np.savez("one.npz", x=np.ones((1, 3), "f4"), label=[0], odd=[0.0])
-    small = sl.mix({"a": (data, 40), "b": (sl.open("one.npz"), 6_000)})
-    fewer = [("fewer lanes", {"pieces": 8}), ("fewer records of small parts", {"pieces": 60})]
-    yield case(sent_to_workers, {"pieces": 6_000}, *fewer, ("num_workers=0", loaded(small, run=True, batch_size=6_040)))
-
-
-def sent_to_workers(pieces: int) -> None:
-    """Send a step of so many stretches of records to workers. The first steps of a loader may be done without them."""
-    queue = StepQueue()
-    try:
-        queue.put(StepTask(0, 0, 0, 0, (StepPiece(0, 0, 0, 0, 1),) * pieces))
-    finally:
-        queue.close()
-
-
-def without_descriptors() -> None:
-    """Start the launcher where one more file can be opened."""
-    Launcher.shutdown()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _, second, *_ = (number for number in range(1000) if not os.path.exists(f"/proc/self/fd/{number}"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (second, hard))
-    try:
-        Launcher.current()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
