@@ -233,7 +233,10 @@ def test_a_checkpoint_on_an_exception_goes_on_after_the_batch_that_failed(path: 
 
 def test_ddp_spawn_on_two(path: Path, tmp_path: Path) -> None:
     """The loader is made in the processes that Lightning starts: rank by rank, the records of each step are those of one process."""
-    found = job("lightning_spawn_job.py", str(path), str(tmp_path / "out"), folder=tmp_path)
+    arguments = "lightning_spawn_job.py", str(path), str(tmp_path / "out")
+    found = job(*arguments, folder=tmp_path)
+    if "`max_epochs=2` reached" in found.stderr and "terminate called without an active exception" in found.stderr:
+        found = job(*arguments, folder=tmp_path)  # PyTorch's own threads abort, now and then, while a process that it spawned ends.
     assert found.returncode == 0, found.stderr[-4_000:]
     ranks = [json.loads((tmp_path / f"out.{rank}").read_text()) for rank in range(2)]
     assert [first + second for first, second in zip(*ranks, strict=True)] == flat(expected(path, 2))
