@@ -29,12 +29,12 @@ _NOT_WAITING = 8  # RWF_NOWAIT
 _EMPTY_PATH, _WANTED = 0x1000, 0x7FF  # AT_EMPTY_PATH, STATX_BASIC_STATS
 _STATX_NBYTES = 256
 
-# Addresses, in the order of the fields of `Listing`; behind them the number of folders, and whether sizes have four bytes, and each
-# file a device of its own.
+# Addresses, in the order of the fields of `FileArrays`; behind them the number of folders, whether sizes have four bytes, and whether each
+# file has a device of its own.
 _FOLDERS, _FOLDER_PLACES, _FOLDER_STARTS, _NAMES, _NAME_STARTS, _DEVICES, _INODES, _SIZES, _TIMES, _COUNT, _NARROW, _APART = range(12)
 
 
-class Listing(NamedTuple):
+class FileArrays(NamedTuple):
     """Very many files as arrays, all contiguous; what `FileTable` has, its folders as bytes."""
 
     folders: NDArray[np.uint8]
@@ -179,11 +179,11 @@ def _begin(places, path_nbytes, numbers):
 class ListedFiles:
     """Very many files, to be read whole by number; may be used by several threads at a time."""
 
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
-        more = len(listing.folder_starts) - 1, listing.sizes.itemsize == 4, len(listing.devices) > 1
-        self._places = np.array([*(array.ctypes.data for array in listing), *map(int, more)], np.int64)
-        longest = [int(np.diff(starts).max(initial=0)) for starts in (listing.folder_places, listing.name_starts)]
+    def __init__(self, arrays: FileArrays) -> None:
+        self._arrays = arrays
+        more = len(arrays.folder_starts) - 1, arrays.sizes.itemsize == 4, len(arrays.devices) > 1
+        self._places = np.array([*(array.ctypes.data for array in arrays), *map(int, more)], np.int64)
+        longest = [int(np.diff(starts).max(initial=0)) for starts in (arrays.folder_places, arrays.name_starts)]
         self._path_nbytes = sum(longest) + 1
 
     def read(self, numbers: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:

@@ -20,7 +20,7 @@ class FilesTogether:
 
     def __init__(self, table: FileTable, compiled: Any) -> None:
         folders = [os.fsencode(os.path.join(folder, "")) for folder in table.folders]
-        listing = compiled.Listing(
+        arrays = compiled.FileArrays(
             folders=np.frombuffer(b"".join(folders) + b"\0", np.uint8),
             folder_places=np.cumsum([0, *map(len, folders)], dtype=np.int64),
             folder_starts=np.ascontiguousarray(table.folder_starts, np.int64),
@@ -33,7 +33,7 @@ class FilesTogether:
         )
         self._count = len(table)
         self._sizes = table.nbytes
-        self._files = compiled.ListedFiles(listing)
+        self._files = compiled.ListedFiles(arrays)
 
     @classmethod
     def of(cls, files: Sequence[Fingerprint]) -> FilesTogether | None:
