@@ -38,16 +38,13 @@ def arm(worker: int) -> None:
 
 
 def _is_first(path: str) -> bool:
-    """Whether no other worker has acted on the file's line before; the file is empty from now on."""
-    mine = f"{path}.{os.getpid()}"
-    try:
-        os.rename(path, mine)  # One of those that do this at the same time gets the line.
-    except OSError:
-        return False
-    with open(path, "a"):
-        pass
-    first = os.path.getsize(mine) > 0
-    os.unlink(mine)
+    """Whether no other worker has acted on the file's line before; the file is empty from now on, and never away: others read it."""
+    import fcntl
+
+    with open(path, "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        first = bool(file.readline())
+        file.truncate(0)
     return first
 
 
