@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.fault_points import fault_point
 from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.job import Job
 from streamload.fetch.windows import WindowDecoder
 from streamload.memory.limits import last_cache_nbytes
+from streamload.processes.fault_points import fault_point
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.scratch import Scratch

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from weakref import WeakSet
 
-from streamload.distributed import find_neighbours
 from streamload.errors import ResourceError
 from streamload.memory.limits import available_nbytes, usable_cores
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, DrawnLane, window_beyond_memory
+from streamload.processes.distributed import find_neighbours
 from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 

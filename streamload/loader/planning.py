@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from streamload.distributed import Ranks, asked_ranks
 from streamload.errors import ConfigError, ResourceError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
@@ -24,6 +23,7 @@ from streamload.loader.parts import Part, parts_of
 from streamload.memory.slots import SlotLayout
 from streamload.mixtures import Mixture
 from streamload.order import Block, BlockOrder, BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
+from streamload.processes.distributed import Ranks, asked_ranks
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
