@@ -18,8 +18,8 @@ from streamload.fetch.windows import WindowDecoder
 from streamload.memory.limits import last_cache_nbytes
 from streamload.processes.fault_points import fault_point
 from streamload.ragged import Ragged
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field, Schema
-from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.stage import AugmentStage, DrawnStep
