@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.fault_points import fault_point
 from streamload.fetch.bad_records import SKIP, BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
 from streamload.fetch.tasks import SegmentRows, StepTask
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, SlotViews
+from streamload.processes.fault_points import fault_point
 from streamload.source import Fault
 
 _made = tuple.__new__
