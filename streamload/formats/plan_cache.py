@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_from_json, attributes_to_json
 from streamload.errors import CorruptDataError
+from streamload.formats.attributes import attributes_from_json, attributes_to_json
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import InMemory, RawRecords

@@ -218,6 +218,16 @@ def _source_names(batch: Batch, _: FinishedStep) -> tuple[str, ...]:
     return batch._handed_by.source_names  # pyright: ignore[reportPrivateUsage]
 
 
+def _left_of(step: FinishedStep) -> tuple[int, ...]:
+    """By segment, the rows that are left of it; empty if rows that do not count stand for what was left out, or nothing was."""
+    return step.valid if step.valid and len(step.records) < step.planned.rows else ()
+
+
+def _valid_of(_: Batch, step: FinishedStep) -> Callable[[], NDArray[np.bool_]] | None:
+    uneven = (step.valid or step.planned.short) and not _left_of(step)
+    return partial(valid_rows, step.planned, step.valid) if uneven else None
+
+
 _MAKERS: dict[str, Callable[[Batch, FinishedStep], Any]] = {
     # People collect record numbers; a copy of a few bytes spares them a held slot.
     "records": lambda _, step: step.records.copy(),
@@ -226,8 +236,8 @@ _MAKERS: dict[str, Callable[[Batch, FinishedStep], Any]] = {
     "total_step": lambda _, step: step.planned.begin.total_step,
     "source_names": _source_names,
     "_state": _state_of,
-    "_valid": lambda _, step: partial(valid_rows, step.planned, step.valid) if step.valid or step.planned.short else None,
-    "_source": lambda batch, step: partial(source_rows, step.planned) if batch.source_names else None,
+    "_valid": _valid_of,
+    "_source": lambda batch, step: partial(source_rows, step.planned, _left_of(step)) if batch.source_names else None,
 }
 """How the members of a batch are made of its step."""
 
