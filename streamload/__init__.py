@@ -16,7 +16,7 @@ for epoch in loader.epochs(10):
 
 from __future__ import annotations
 
-from streamload import interrupts
+from streamload.processes import interrupts
 
 interrupts.hold()  # before anything that takes time to import, as typing does
 

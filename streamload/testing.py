@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from streamload.loader.loader import Loader
 from streamload.order import Block, Exact, Sequential
 from streamload.ragged import Ragged
+from streamload.reuse.scratch import overwrite_all
 from streamload.schema import BYTES
-from streamload.scratch import overwrite_all
 from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 
@@ -150,7 +150,7 @@ def check_memory(source: Source, arrays: Arrays) -> None:
     """Whatever is read between, a reader gives the same records again, and what it gave before stays as it was.
 
     A record of each block is followed by all of another block, and by all of the first again: read, from mappings, and past the
-    page cache. After each call, all memory that is declared as `streamload.scratch` has it is overwritten with a pattern.
+    page cache. After each call, all memory that is declared as `reuse.scratch` has it is overwritten with a pattern.
     """
     for column in source.columns if len(source) else ():
         stretches = _stretches(column, len(source))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamload.scratch import Scratch, overwrite_all
+from streamload.reuse.scratch import Scratch, overwrite_all
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / "streamload").rglob("*.py"))

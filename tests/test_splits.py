@@ -12,7 +12,7 @@ import pytest
 
 import streamload as sl
 from streamload.errors import ConfigError
-from streamload.weighing import asked_weights
+from streamload.loader.weighing import asked_weights
 
 N = 1000
 LABELS = np.random.default_rng(1).choice(5, N, p=[0.5, 0.3, 0.1, 0.07, 0.03]).astype(np.int64)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from streamload import __version__
 from streamload.errors import ConfigError, StreamloadError
-from streamload.interrupts import ignore, leave, release
+from streamload.processes.interrupts import ignore, leave, release
 from streamload.tools.console import INTERRUPTED, USAGE, Console, code_of, meant
 
 COMMANDS = {

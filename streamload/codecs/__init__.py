@@ -12,7 +12,7 @@ from streamload.codecs.array_codecs import ARRAY_STEPS
 from streamload.codecs.filters import STEPS as HDF5_STEPS
 from streamload.codecs.filters import FilterStep, Undo
 from streamload.errors import CorruptDataError, StreamloadError
-from streamload.scratch import Scratch
+from streamload.reuse.scratch import Scratch
 
 Filters = Sequence[tuple[int, Sequence[int]]]
 """A dataset's filters in the order in which they were applied: HDF5's number, and the values stored with it."""

@@ -14,7 +14,7 @@ from streamload.codecs import blosc_snappy
 from streamload.codecs.blosc2_frame import MOST_PADDING, unpack
 from streamload.errors import ChecksumError, CorruptDataError
 from streamload.kernels import unshuffle_kernels
-from streamload.scratch import Scratch
+from streamload.reuse.scratch import Scratch
 
 Undo = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 """Takes stored bytes and a buffer that is large enough for honest ones; returns what they were, in the buffer or in the input."""

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.fault_points import fault_point
 from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.job import Job
 from streamload.fetch.windows import WindowDecoder
 from streamload.memory.limits import last_cache_nbytes
+from streamload.processes.fault_points import fault_point
 from streamload.ragged import Ragged
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field, Schema
-from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.stage import AugmentStage, DrawnStep

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.fault_points import fault_point
 from streamload.fetch.draft import BatchDraft, PieceRows
 from streamload.fetch.job import Job
 from streamload.fetch.load import EncodedField
@@ -21,6 +20,7 @@ from streamload.images.header import ImageHeader
 from streamload.images.headers import read_header
 from streamload.images.image_error import ImageError
 from streamload.images.scratch import ScratchDecoder
+from streamload.processes.fault_points import fault_point
 from streamload.source import Fault, ReadStats
 from streamload.storage.files import OpenFiles
 from streamload.transforms.planning import AugmentPlan

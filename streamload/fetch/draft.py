@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.fault_points import fault_point
 from streamload.fetch.bad_records import SKIP, BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
 from streamload.fetch.tasks import SegmentRows, StepTask
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, SlotViews
+from streamload.processes.fault_points import fault_point
 from streamload.source import Fault
 
 _made = tuple.__new__
@@ -50,7 +50,8 @@ class FilledStep(NamedTuple):
     overflow: Overflow | None
     """The memory of the batch, if it did not fit its slot."""
     valid: tuple[int, ...]
-    """By segment of the task, the rows that count, if records were left out; otherwise empty."""
+    """By segment of the step, the rows that count, if records were left out; otherwise empty, and empty where the step has one segment
+    and as many rows as count."""
 
     @property
     def whole(self) -> bool:
@@ -187,7 +188,14 @@ class BatchDraft:
     def outcome(self) -> FilledStep:
         """The outcome, once all passes are through."""
         bad = self.bad if self._left_out or self._replaced else ()
-        return _made(FilledStep, (len(self.records), bad, self.overflow, self.valid))
+        valid = self.valid if self.task.segments or not self._left_out else self._rows_by_segment()
+        return _made(FilledStep, (len(self.records), bad, self.overflow, valid))
+
+    def _rows_by_segment(self) -> tuple[int, ...]:
+        """The rows of each stream of the step, where those of records that were left out are gone; empty if there is one stream."""
+        asked = dict.fromkeys(piece.stream for piece in self.task.pieces)
+        left = {one.stream: one.stop - one.start for one in self.streams}
+        return tuple(left.get(stream, 0) for stream in asked) if len(asked) > 1 else ()
 
 
 def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:

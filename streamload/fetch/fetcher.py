@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import StreamloadError, WorkerError, shortened
-from streamload.fault_points import fault_point
 from streamload.fetch.arrange_ragged import ArrangeRagged
 from streamload.fetch.augment_fields import AugmentFields, stage_of
 from streamload.fetch.augment_images import AugmentImages
@@ -28,6 +27,7 @@ from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import NOT_FILLED, SlotViews, flawed
 from streamload.order import StepPiece
+from streamload.processes.fault_points import fault_point
 from streamload.source import Column, RaggedReader, Reader, ReadStats, stored_column
 from streamload.transforms.batch import BatchTransform
 from streamload.transforms.record import RecordTransform

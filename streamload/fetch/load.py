@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.fault_points import fault_point
 from streamload.fetch.bad_records import RAISE
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.ragged_collate import RaggedCollator, offsets_of
 from streamload.fetch.streams import OpenStreams
 from streamload.fetch.windows import WindowDecoder
+from streamload.processes.fault_points import fault_point
 from streamload.source import Fault, Reader, RecordDecoder
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from streamload.errors import SourceError, TransformError
 from streamload.fetch.augment_images import decoded_whole
 from streamload.fetch.bad_records import RAISE
-from streamload.fetch.job import Job
+from streamload.fetch.job import Job, Stream
 from streamload.fetch.transform_records import Workspace
 from streamload.images.column import EncodedImages
+from streamload.order import BoundOrder
 from streamload.ragged import Ragged
 from streamload.schema import Schema
 from streamload.source import Column, Fault, ReadStats, read_records, stored_column
@@ -78,7 +79,7 @@ def transformed_schema(job: Job) -> Schema:
 def batch_schema(job: Job) -> Schema:
     """The schema of what `batch_transform` returns for the first good records."""
     assert job.batch_transform is not None
-    count = max(1, min(BATCH, job.streams[0].lanes[0].n))
+    count = max(1, min(BATCH, _first_lane(job.streams[0]).n))
     transforming = BatchTransform(job.batch_transform)
     taken: list[StoredRecord] = []
     failed: TransformError | None = None
@@ -110,11 +111,12 @@ def good_records(job: Job, count: int) -> Iterator[StoredRecord]:
     Raises the error of a bad record, if bad records are an error or no record is good.
     """
     stream, faults, found = job.streams[0], list[Fault](), 0
-    tries = min(count if job.on_bad == RAISE else MOST_PROBED, stream.lanes[0].n)
+    lane = _first_lane(stream)
+    tries = min(count if job.on_bad == RAISE else MOST_PROBED, lane.n)
     files, meter = OpenFiles(stream.fingerprints), ReadStats()
     try:
         for position in range(tries):
-            record, before = np.asarray(stream.lanes[0].records(0, position, position + 1), np.int64), len(faults)
+            record, before = np.asarray(lane.records(0, position, position + 1), np.int64), len(faults)
             stored: dict[str, Any] = {}
             for column in stream.columns:
                 reader = column.reader(files, meter)
@@ -132,6 +134,11 @@ def good_records(job: Job, count: int) -> Iterator[StoredRecord]:
             raise faults[0].error
     finally:
         files.close()
+
+
+def _first_lane(stream: Stream) -> BoundOrder:
+    """The first lane that has any records: of fewer records than lanes, some have none."""
+    return next(lane for lane in stream.lanes if lane.n)
 
 
 def filled(schema: Schema, records: list[dict[str, Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, Ragged]]:

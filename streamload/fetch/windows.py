@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.errors import StreamloadError
-from streamload.fault_points import fault_point
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
 from streamload.fetch.reading_time import ReadingTime
@@ -22,6 +21,7 @@ from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.order import StepPiece, WindowTable, runs_of
+from streamload.processes.fault_points import fault_point
 from streamload.source import RaggedReader, Reader, RecordDecoder, forward_starts
 
 ADVISED_BLOCKS = 32

@@ -28,7 +28,8 @@ def open_source(
     decode: Any = None,
     **options: Any,
 ) -> Source:
-    """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
+    """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5",
+    "train-{000..146}.tar").
 
     Files with the same fields are one source, in the order given; those of a pattern in natural order (2 before 10). Only what describes
     the data is read, and fields that are small enough to be held in memory. `repr` of the source says what was found.

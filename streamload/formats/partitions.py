@@ -15,6 +15,7 @@ import numpy as np
 
 from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
 from streamload.formats.columns.raw import InMemory
+from streamload.formats.naming.braces import has_braces
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.naming.split_words import alike, split_words
 from streamload.schema import Field
@@ -121,8 +122,8 @@ def partitions(path: object, paths: Sequence[str]) -> dict[str, list[str]]:
         return {}
     asked = os.path.expanduser(os.fspath(path))
     root = asked if os.path.isdir(asked) else ""
-    if not root and glob.has_magic(asked) and not os.path.lexists(asked):
-        root = os.path.dirname(re.split(r"[*?\[]", asked, maxsplit=1)[0]) or "."
+    if not root and (glob.has_magic(asked) or has_braces(asked)) and not os.path.lexists(asked):
+        root = os.path.dirname(re.split(r"[*?\[{]", asked, maxsplit=1)[0]) or "."
     if not root:
         return {}
     said = [_pairs(os.path.dirname(os.path.relpath(name, root))) for name in paths]

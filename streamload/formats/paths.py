@@ -9,6 +9,7 @@ from typing import Any
 
 from streamload.errors import ConfigError
 from streamload.formats import Format, folder_format_of, no_paths, odd_files, options_of, partitions
+from streamload.formats.naming import braces
 from streamload.formats.naming.field_names import natural_key
 from streamload.formats.naming.split_words import alike, split_words
 from streamload.formats.split_choice import by_split
@@ -50,13 +51,20 @@ def _as_pattern(path: str) -> str:
 
 
 def matching(path: str, split: Any, known: dict[str, Format]) -> list[str]:
-    """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
+    """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order.
+
+    Of braces, as in train-{000000..000005}.tar, what each of the paths stands for, in their order; all must be there.
+    """
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         if (found := folder_format_of(path)) is not None:
             known[path] = found
             return [path]
         return _datasets_in(path, split) or partitions.data_files(path, natural_key, split)
+    if braces.has_braces(path):
+        several = braces.alternatives(path)
+        braces.refuse_missing(path, several)
+        return [found for one in several for found in matching(one, None, known)]
     if glob.has_magic(path) and not os.path.lexists(path):
         there = glob.glob(_as_pattern(path), recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)

@@ -15,8 +15,8 @@ from streamload.errors import StreamloadError
 from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field
-from streamload.scratch import Scratch
 from streamload.source import Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 

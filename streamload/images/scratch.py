@@ -16,7 +16,7 @@ from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
 from streamload.images.masks import numbers
 from streamload.images.resize import LAST_FIRST, upright
-from streamload.scratch import Scratch
+from streamload.reuse.scratch import Scratch
 from streamload.transforms.images import ScaledPixels
 
 SCALES = (8, 4, 2)

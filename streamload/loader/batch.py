@@ -90,8 +90,9 @@ class Batch(Mapping[str, Any]):
         batch.records = records
         batch.epoch, batch.step, batch.total_step = planned.begin[:3]
         batch._state = state
-        batch._valid = partial(valid_rows, planned, counted) if counted or planned.short else None
-        batch._source = partial(source_rows, planned) if source_names else None
+        left = counted if counted and len(records) < planned.rows else ()  # Else rows that do not count stand for what was left out.
+        batch._valid = partial(valid_rows, planned, counted) if (counted or planned.short) and not left else None
+        batch._source = partial(source_rows, planned, left) if source_names else None
         batch.source_names = source_names
         return batch
 

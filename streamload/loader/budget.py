@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from weakref import WeakSet
 
-from streamload.distributed import find_neighbours
-from streamload.errors import ResourceError
+from streamload.errors import ConfigError, ResourceError
 from streamload.memory.limits import available_nbytes, usable_cores
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, DrawnLane, window_beyond_memory
+from streamload.processes.distributed import find_neighbours
 from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 
@@ -135,14 +136,27 @@ def default_workers() -> int:
     return max(least, min(MOST_WORKERS, usable_cores() // ranks - 1 - others))
 
 
+def asked_workers(num_workers: int | None) -> int:
+    """The number of workers that `num_workers=` asks for; by default none where there can be none. Raises ConfigError for such there."""
+    if num_workers is None:
+        return default_workers() if sys.platform == "linux" else 0
+    if num_workers and sys.platform != "linux":
+        raise ConfigError(
+            f"num_workers={num_workers}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process."
+        )
+    return num_workers
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryDemand:
     """The bytes that a loader needs for each of its parts, before the number of slots and the way of reading are chosen."""
 
     slot: int
+    """One slot."""
     arena: int
     tables: int
     scratch: int
+    """Private memory of all processes: of readers, and for batches between transforms."""
     index: int
     mapped: int
     """Bytes of all files that may be mapped."""
@@ -167,67 +181,52 @@ class MemoryDemand:
 
 
 def sizing_of(
+    demand: MemoryDemand,
     *,
     columns: Sequence[Column],
-    record_nbytes: int,
     orders: Sequence[BoundOrder],
-    slot_nbytes: int,
-    batch_size: int,
-    workers: int,
-    arena_nbytes: int,
-    tables_nbytes: int,
-    weights_nbytes: int,
-    mapped_nbytes: int,
+    record_nbytes: int,
     stored_nbytes: int,
-    private_nbytes: int,
-    memory_nbytes: int,
+    workers: int,
     io: str,
     mappable: bool,
     fitting_window: Callable[[], str | None],
 ) -> Sizing:
-    """Choose sizes that fit into `memory_nbytes`, with fewer slots if memory is scarce.
+    """Choose sizes that fit into `demand.memory`, with fewer slots if memory is scarce.
 
-    `orders`: those that this process reads, of all parts and lanes. `private_nbytes`: memory of each process for batches between
-    passes, beside that of readers. `fitting_window`: finds a window that would fit, for the text of the error; None if there is none.
+    `orders`: those that this process reads, of all parts and lanes. `record_nbytes`: stored bytes of a record. `stored_nbytes`: of all
+    files. `mappable`: whether there are workers, and few enough files, to map them. `fitting_window`: finds a window that would fit,
+    for the text of the error; None if there is none.
 
     Raises ResourceError if even the smallest sizes do not fit, and says what would.
     """
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
-    processes = max(1, workers)
-    private = sum(column.scratch_nbytes for column in columns) + private_nbytes
-    demand = MemoryDemand(
-        slot=slot_nbytes,
-        arena=arena_nbytes,
-        tables=tables_nbytes,
-        scratch=processes * private,
-        index=index_nbytes(columns) + weights_nbytes,
-        mapped=mapped_nbytes,
-        rings=processes * sum(column.direct_nbytes for column in columns),
-        processes=processes,
-        memory=memory_nbytes,
-    )
-    if not (workers and mappable):
-        # The user's process maps no data file: one that shrinks under a mapping would kill it.
-        io = "read" if io == "mmap" else io
-    few = LEAST_SPARE_SLOTS + processes
+    io = "read" if io == "mmap" and not mappable else io
+    few = LEAST_SPARE_SLOTS + demand.processes
     least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
     _check_fits(least, orders, available, fitting_window)
-    half = (available - least.total) // 2 if workers and mappable else 0
+    half = (available - least.total) // 2 if mappable else 0
     beyond = stored_nbytes > DIRECT_FROM * available and any(_scattered(one, orders) for one in columns)
     mapped, direct = _ways_to_read(demand, io, few, half_nbytes=half, beyond=beyond)
-    wanted = SPARE_SLOTS + _slots_in_use(slot_nbytes, workers, decoded=arena_nbytes > 0)
-    while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
-        wanted -= 1
+    slots = _slots_that_fit(demand, few, workers, most_nbytes=min(demand.memory, available), mapped=mapped, direct=direct)
     ahead = _ahead(orders, record_nbytes, available) if any(one.addressable and one.held is None for one in columns) else 0
     return Sizing(
-        slots=wanted,
-        spare=min(SPARE_SLOTS, wanted - processes),
+        slots=slots,
+        spare=min(SPARE_SLOTS, slots - demand.processes),
         mapped=mapped,
         direct=direct,
         ahead=ahead,
-        advised=min(-(-ahead // processes), ADVISED_NBYTES // max(1, record_nbytes)),
-        footprint=demand.footprint(wanted, mapped=mapped, direct=direct),
+        advised=min(-(-ahead // demand.processes), ADVISED_NBYTES // max(1, record_nbytes)),
+        footprint=demand.footprint(slots, mapped=mapped, direct=direct),
     )
+
+
+def _slots_that_fit(demand: MemoryDemand, few: int, workers: int, *, most_nbytes: int, mapped: bool, direct: bool) -> int:
+    """How many slots there are: as many as are worth having, fewer if that is more than `most_nbytes`, but at least `few`."""
+    slots = SPARE_SLOTS + _slots_in_use(demand.slot, workers, decoded=demand.arena > 0)
+    while slots > few and demand.footprint(slots, mapped=mapped, direct=direct).total > most_nbytes:
+        slots -= 1
+    return slots
 
 
 def _slots_in_use(slot_nbytes: int, workers: int, *, decoded: bool) -> int:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from streamload.distributed import check_unchanged, unshared
 from streamload.errors import LoaderClosedError, StreamloadError, without_frames
 from streamload.fetch.bad_records import BadRecordLog, BadRow, none_left
 from streamload.loader.batch import Batch
@@ -34,6 +33,7 @@ from streamload.loader.progress import Progress
 from streamload.loader.state import identity_of
 from streamload.loader.stats import COUNTED, Counters, Stats
 from streamload.order import RunIdentity, RunPosition, SharedSteps, state_of
+from streamload.processes.distributed import check_unchanged, unshared
 from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import FinishedStep
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from streamload.distributed import find_neighbours
 from streamload.errors import ConfigError
 from streamload.fetch.bad_records import BadRecord
 from streamload.loader.batch import Batch
@@ -25,6 +24,7 @@ from streamload.loader.state import identity_of
 from streamload.loader.stats import Stats
 from streamload.mixtures import Mixture
 from streamload.order import RunPosition, read_state, shared_lanes, state_lanes
+from streamload.processes.distributed import find_neighbours
 from streamload.schema import Schema
 from streamload.source import Source
 from streamload.transforms.explanation import Explanation

@@ -15,6 +15,7 @@ from streamload.errors import ConfigError, NullValueError
 from streamload.fetch.bad_records import SKIP
 from streamload.loader.augmentation import columns_and_augmentation
 from streamload.loader.options import Options
+from streamload.loader.weighing import asked_weights
 from streamload.mixtures import Mixture
 from streamload.nulls import advice_on_nulls, counted
 from streamload.order import (
@@ -33,7 +34,6 @@ from streamload.order import (
 from streamload.schema import BYTES
 from streamload.source import Column, RaggedColumn, Source, stored_column, stored_nbytes
 from streamload.transforms.augmentation import Augmentation
-from streamload.weighing import asked_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from streamload.distributed import Ranks, asked_ranks
 from streamload.errors import ConfigError, ResourceError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
@@ -16,7 +15,7 @@ from streamload.fetch.bad_records import SKIP
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for, lengths_of
 from streamload.fetch.window_tables import tables_nbytes
-from streamload.loader.budget import Sizing, default_workers, sizing_of
+from streamload.loader.budget import MemoryDemand, Sizing, asked_workers, index_nbytes, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
@@ -24,6 +23,7 @@ from streamload.loader.parts import Part, parts_of
 from streamload.memory.slots import SlotLayout
 from streamload.mixtures import Mixture
 from streamload.order import Block, BlockOrder, BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
+from streamload.processes.distributed import Ranks, asked_ranks
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
@@ -145,7 +145,7 @@ def plan_of(
     `lanes` and `counts`, one a source, go before what the options say: a saved state brings them along.
     """
     ranks = asked_ranks(options.distributed, os.environ, sys.modules)
-    workers = _workers(options.num_workers)
+    workers = asked_workers(options.num_workers)
     parts = parts_of(data, options, ranks.world_size, lanes=lanes, counts=counts)
     for part in parts:
         recheck_files(part.data.fingerprints)
@@ -211,6 +211,24 @@ def _sized(
     fitting_window: Callable[[], str | None],
 ) -> tuple[Job, Sizing]:
     """The job with slots and arenas, and the sizes of all. Raises as `sizing_of` does; `fitting_window` finds one that would do."""
+    job = _laid_out(job, parts, shares, schema)
+    sizes = sizing_of(
+        _demand_of(job, parts, workers, memory_nbytes),
+        columns=[column for part in parts for column in part.columns],
+        orders=[order for stream in job.streams for lane, order in enumerate(stream.lanes) if lane in stream.own],
+        record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),
+        stored_nbytes=total_nbytes(job.fingerprints),
+        workers=workers,
+        io=options.io,
+        # The user's process maps no data file: one that shrinks under a mapping would kill it.
+        mappable=workers > 0 and len(job.fingerprints) <= MOST_MAPPED_FILES,
+        fitting_window=fitting_window,
+    )
+    return job, sizes
+
+
+def _laid_out(job: Job, parts: Sequence[Part], shares: SharedSteps, schema: Schema) -> Job:
+    """The job with the layouts of slots and arenas."""
     # More records than there are never share a batch, so slots need not hold them.
     fitting = [_fitting(shares, part) for part in shares.parts]
     slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, job.collation, parts, fitting))
@@ -218,28 +236,25 @@ def _sized(
         replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
         for stream, part in zip(job.streams, shares.parts, strict=True)
     )
-    job = replace(job, layout=slot_layout, streams=streams)
+    return replace(job, layout=slot_layout, streams=streams)
+
+
+def _demand_of(job: Job, parts: Sequence[Part], workers: int, memory_nbytes: int) -> MemoryDemand:
+    """The bytes that a job needs which is laid out."""
+    layout = cast(SlotLayout, job.layout)
     columns = [column for part in parts for column in part.columns]
-    stored = total_nbytes(job.fingerprints)
-    sizes = sizing_of(
-        columns=columns,
-        record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),
-        orders=[order for stream in streams for lane, order in enumerate(stream.lanes) if lane in stream.own],
-        slot_nbytes=slot_layout.nbytes,
-        batch_size=slot_layout.batch_size,
-        workers=workers,
-        arena_nbytes=job.arena_nbytes,
-        tables_nbytes=tables_nbytes(job.streams),
-        weights_nbytes=sum(part.order.weights.nbytes for part in parts if part.order.weights is not None),
-        mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
-        stored_nbytes=stored,
-        private_nbytes=_private_nbytes(job, slot_layout.batch_size),
-        memory_nbytes=memory_nbytes,
-        io=options.io,
-        mappable=len(job.fingerprints) <= MOST_MAPPED_FILES,
-        fitting_window=fitting_window,
+    processes = max(1, workers)
+    return MemoryDemand(
+        slot=layout.nbytes,
+        arena=job.arena_nbytes,
+        tables=tables_nbytes(job.streams),
+        scratch=processes * (sum(column.scratch_nbytes for column in columns) + _private_nbytes(job, layout.batch_size)),
+        index=index_nbytes(columns) + sum(part.order.weights.nbytes for part in parts if part.order.weights is not None),
+        mapped=total_nbytes(job.fingerprints) if any(column.mappable for column in columns) else 0,
+        rings=processes * sum(column.direct_nbytes for column in columns),
+        processes=processes,
+        memory=memory_nbytes,
     )
-    return job, sizes
 
 
 def _smaller_windows(
@@ -366,14 +381,6 @@ def _private_nbytes(job: Job, batch_size: int) -> int:
         )
         between += job.batched.record_nbytes * batch_size + whole
     return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
-
-
-def _workers(asked: int | None) -> int:
-    if asked is None:
-        return default_workers() if sys.platform == "linux" else 0
-    if asked and sys.platform != "linux":
-        raise ConfigError(f"num_workers={asked}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
-    return asked
 
 
 def _warning(part: Part) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from streamload.contents import contents_digest
+from streamload.loader.contents import contents_digest
 from streamload.loader.planning import Plan
 from streamload.order import PartIdentity, RunIdentity
 from streamload.schema import Schema

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.kernels import permute_kernels
-from streamload.lru import LRU
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
 from streamload.order.window_table import FixedWindows, Pieces, WindowPermutation, WindowTable
+from streamload.reuse.lru import LRU
 from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64

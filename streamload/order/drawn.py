@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.lru import LRU
 from streamload.order.block_shuffle import assign_blocks
 from streamload.order.digests import digest_of, within
 from streamload.order.lanes import lane_pieces, lane_seed, lane_sequence, windows_of_lane
@@ -18,6 +17,7 @@ from streamload.order.permutation import WINDOW, Permutation, key
 from streamload.order.sequential_blocks import IdentityPermutation, SequentialBlockOrder
 from streamload.order.weights import UNIT, WeightedDraws, Weights
 from streamload.order.window_table import Pieces, WindowPermutation, WindowTable
+from streamload.reuse.lru import LRU
 
 
 def layout_of_draws(layout: Layout, draws: int) -> Layout:

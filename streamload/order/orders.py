@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, shortened
-from streamload.lru import LRU
 from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
 from streamload.order.permutation import EXACT, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.subset import listed_numbers
+from streamload.reuse.lru import LRU
 from streamload.sizes import parse_nbytes
 
 EXACT_RECORD_NBYTES = 16 * 1024

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.lru import LRU
 from streamload.order.permutation import EXACT, LABELS, Permutation, key
+from streamload.reuse.lru import LRU
 
 MOST_LABELS = 65_536
 """Values that differ more often than this are no labels."""

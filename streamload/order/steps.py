@@ -298,6 +298,7 @@ def valid_rows(step: PlannedStep, counted: Sequence[int] = ()) -> NDArray[np.boo
     return valid
 
 
-def source_rows(step: PlannedStep) -> NDArray[np.int8]:
-    """The number of the part that each row of a step is from: shape (step.rows,)."""
-    return np.repeat(np.array([s.stream for s in step.segments], np.int8), [s.rows for s in step.segments])
+def source_rows(step: PlannedStep, left: Sequence[int] = ()) -> NDArray[np.int8]:
+    """The number of the part that each row of a step is from: shape (step.rows,). `left`, if given, is the number of rows that each
+    segment has where rows were taken out of the step: shape (sum(left),) then."""
+    return np.repeat(np.array([s.stream for s in step.segments], np.int8), left or [s.rows for s in step.segments])

@@ -9,8 +9,8 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.lru import LRU
 from streamload.order.layout import Layout
+from streamload.reuse.lru import LRU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

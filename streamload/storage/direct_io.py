@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.scratch import watch
+from streamload.reuse.scratch import watch
 
 ALIGNMENT = 4096
 """Places, lengths and addresses of direct reads are multiples of this; no device in use asks for more."""

@@ -15,9 +15,9 @@ import sys
 import traceback
 from typing import Any
 
-from streamload.fault_points import fault_point
 from streamload.kernels import compile_kernels, missing
-from streamload.parent_death import die_with_parent, noticing_death
+from streamload.processes.fault_points import fault_point
+from streamload.processes.parent_death import die_with_parent, noticing_death
 from streamload.workers.worker import work
 
 

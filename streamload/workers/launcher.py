@@ -24,10 +24,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streamload.child_process import ChildProcess
 from streamload.errors import ConfigError, ResourceError, WorkerStartError
 from streamload.kernels import do_without
 from streamload.memory.limits import check_descriptors
+from streamload.processes.child_process import ChildProcess
 
 START_LIMIT_S = 120.0
 """Compiling every kernel on a slow machine takes some 15 seconds; nothing should take longer than this."""

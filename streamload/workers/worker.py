@@ -11,7 +11,6 @@ import traceback
 from typing import Any
 
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
-from streamload.fault_points import arm, fault_point
 from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, unexpected_error
 from streamload.fetch.job import Job, read_job
@@ -22,6 +21,7 @@ from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import DRAWN
+from streamload.processes.fault_points import arm, fault_point
 from streamload.schema import dtype_text
 from streamload.workers.step_queue import StepTaker
 

@@ -21,8 +21,8 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.formats import FORMATS
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.open import open_source
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field
-from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
 

@@ -25,7 +25,8 @@ def test_importing_streamload_loads_nothing_and_opening_loads_numpy_alone():
     """The import alone takes no time to speak of; looking at what is public does not bring in h5py, numba and the like."""
     code = "import sys, streamload as sl; dir(sl); print(*sys.modules); sl.open, sl.Source; print(*sys.modules)"
     first, then = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    known = ["streamload.interrupts", "streamload.errors", "streamload.transforms", "streamload.transforms.operations"]
+    processes = ["streamload.processes", "streamload.processes.interrupts"]
+    known = [*processes, "streamload.errors", "streamload.transforms", "streamload.transforms.operations"]
     assert [name for name in first.split() if name.startswith(("numpy", "streamload."))] == known
     loaded = then.split()
     assert "numpy" in loaded

@@ -36,7 +36,7 @@ answer(before, after, found())
 
 AROUND = """
 import json, os, sys
-from streamload.distributed import find_ranks
+from streamload.processes.distributed import find_ranks
 def found():
     ranks = find_ranks(os.environ, sys.modules)
     return [ranks.rank, ranks.world_size, ranks.source]

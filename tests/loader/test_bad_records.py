@@ -188,6 +188,28 @@ def test_a_rest_of_which_nothing_is_good_is_a_short_epoch(tmp_path: Path):
         assert [batch.step for batch in made] == list(range(12))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_batch_of_a_mixture_says_whose_records_are_left(tmp_path: Path, ranks: int, workers: int):
+    """With rows gone (one rank) or filled up (several), `source` and `valid` are of the rows that there are."""
+    parts = {"a": BAD, "b": (7, 8, 9, 40), "c": ()}
+    sources = {name: opened(write(tmp_path / f"{name}.parquet", bad=bad)) for name, bad in parts.items()}
+    mixed = sl.mix({name: (source, 3) for name, source in sources.items()})
+    options = {"batch_size": 9, "shuffle": False, "num_workers": workers, "on_bad_record": "skip", "memory": "600 MB"}
+    for rank in range(ranks):
+        with sl.Loader(mixed, **options, **({"distributed": (rank, ranks)} if ranks > 1 else {})) as made:
+            for batch in made:
+                found = list(zip(batch.source[batch.valid].tolist(), batch.records[batch.valid].tolist(), strict=True))
+                wanted = []
+                first = (batch.step * ranks + rank) * 3
+                for part, bad in enumerate(parts.values()):
+                    wanted += [(part, record) for record in range(first, first + 3) if record not in bad]
+                assert found == wanted
+                assert len(batch.source) == len(batch.valid) == len(batch.records) == len(batch["image"])
+                assert (batch["label"] == batch.records * 10).all()
+                assert batch.valid.all() == (ranks == 1 or len(wanted) == 9)
+
+
 @pytest.mark.parametrize("policy", ["substitute", "skip"])
 def test_a_transform_sees_good_records_alone(path: Path, policy: str):
     """Also when it is tried out, although the first record is bad."""

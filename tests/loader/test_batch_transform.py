@@ -90,6 +90,14 @@ def test_comes_after_augmentation_and_transform(path: Path, workers: int) -> Non
 
 
 @WORKERS
+def test_functions_are_tried_on_the_first_record_that_a_lane_has(path: Path, workers: int) -> None:
+    """Of fewer records than lanes, some lanes have none, and the first may be one of them."""
+    options = {"indices": [7], "shuffle": sl.Block(lanes=3), "transform": lambda record: {"label": record["label"]}}
+    (batch,) = _batches(path, workers=workers, batch_transform=lambda batch: {"twice": batch["label"] * 2}, **options)
+    assert batch["twice"].tolist() == [14]
+
+
+@WORKERS
 def test_ragged_fields_in_and_out(tmp_path: Path, workers: int) -> None:
     """Ragged fields are given as such, and may be returned as such, longer or shorter than they were."""
     with h5py.File(tmp_path / "texts.h5", "w", **WRITTEN) as file:

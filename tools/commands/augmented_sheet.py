@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
-from streamload.contents import spread
 from streamload.errors import SchemaMismatchError
+from streamload.loader.contents import spread
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
 from streamload.transforms.augment import Augment

@@ -13,6 +13,7 @@ import numpy as np
 
 from streamload.conditions import Condition
 from streamload.errors import ConfigError, ConversionError
+from streamload.formats.naming.braces import has_braces
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
@@ -263,7 +264,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
                 f"--size {arguments.size} is too large: {MOST_SIDE:,} high or wide and {MOST_PIXELS:,} pixels are the most.",
                 hint="Give height and width in pixels: 224x224.",
             )
-    if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source):
+    if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source) and not has_braces(arguments.source):
         raise missing(arguments.source)
     options = options_in(arguments)
     arguments.labels = options.pop("labels", arguments.labels)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamload.contents import spread
 from streamload.errors import StreamloadError
 from streamload.images import ImageError, ImageHeader, named_as_mask, read_header
 from streamload.images.masks import looks_like_mask
+from streamload.loader.contents import spread
 from streamload.schema import BYTES
 from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.contents import spread
 from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError
 from streamload.images.fixed_bytes import holds_bytes
+from streamload.loader.contents import spread
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
 from streamload.storage.owned_files import write_report

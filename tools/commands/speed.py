@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.contents import spread
 from streamload.errors import NullValueError
+from streamload.loader.contents import spread
 from streamload.memory.limits import available_nbytes
 from streamload.source import ReadStats, Source, read_records, stored_column
 from streamload.storage.file_table import sizes_of, total_nbytes

@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.contents import spread
 from streamload.errors import StreamloadError
+from streamload.loader.contents import spread
 from streamload.schema import BYTES, TEXT
 from streamload.source import Column, NullableColumn, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles

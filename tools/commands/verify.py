@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, StreamloadError
+from streamload.formats.naming.braces import has_braces
 from streamload.formats.naming.field_names import is_pattern
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
     for path in filter(None, (arguments.path, arguments.against)):
-        if not os.path.exists(path) and not (glob.has_magic(path) and glob.glob(path, recursive=True)):
+        if not os.path.exists(path) and not (glob.has_magic(path) and glob.glob(path, recursive=True)) and not has_braces(path):
             raise missing(path)
     findings, checked, against = Findings(), [], None
     manifest = _manifest(arguments.path)

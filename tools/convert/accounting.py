@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamload.errors import StreamloadError
+from streamload.formats.naming.braces import alternatives
 from streamload.formats.naming.split_words import SPLITS
 from streamload.formats.partitions import files_below, leads_up
 from streamload.formats.tar.archive import HIDDEN
@@ -198,7 +199,8 @@ def _listed(path: str, taken: set[str]) -> dict[str, str]:
     if os.path.lexists(path):
         # Labels beside it may be taken too.
         return {os.path.basename(one): one for one in {os.path.realpath(path), *taken}}
-    return {one: one for one in glob.glob(path, recursive=True) if not os.path.isdir(one)}
+    several = [name for one in alternatives(path) for name in (glob.glob(one, recursive=True) if glob.has_magic(one) else [one])]
+    return {one: one for one in several if not os.path.isdir(one)}
 
 
 def _why(name: str, origin: RecordSource, known: Collection[str], *, chosen: bool) -> tuple[str, bool]:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from streamload.errors import ConversionError, SourceBusyError, SourceChangedError
-from streamload.fault_points import fault_point
+from streamload.processes.fault_points import fault_point
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, manifest_bytes
 from streamload.tools.convert.working_folder import (

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
-from streamload.fault_points import fault_point
 from streamload.formats.hdf5.inspector import Inspector
+from streamload.processes.fault_points import fault_point
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
 from streamload.tools.convert.open_request import OpenRequest

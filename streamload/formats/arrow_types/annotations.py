@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from streamload.attributes import attributes_from_json
+from streamload.formats.attributes import attributes_from_json
 from streamload.formats.naming.class_names import class_names
 
 MOST_FEATURES_NBYTES = 16 * 1024**2

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.formats.columns.raw import RawRecords
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field
-from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.scratch import watch
+from streamload.reuse.scratch import watch
 
 KEPT_NBYTES = 16 * 1024**2
 """As many bytes of chunks are kept, or two chunks if that is more."""

@@ -16,7 +16,7 @@ from streamload.formats.columns.chunk_grid import reads, together
 from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
-from streamload.scratch import Scratch
+from streamload.reuse.scratch import Scratch
 from streamload.source import ReadStats
 from streamload.storage.file_table import sizes_of
 from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable

@@ -30,7 +30,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.child_process import ChildProcess, signal_name
 from streamload.errors import CorruptDataError, ResourceError, StreamloadError, damaged, from_plain
 from streamload.formats.hdf5 import metadata_cache
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, InspectionProgress
@@ -39,6 +38,7 @@ from streamload.formats.hdf5.metadata_json import metadata_from_json
 from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.stillness import Stillness
 from streamload.memory.shared_memory import AnonymousFile
+from streamload.processes.child_process import ChildProcess, signal_name
 from streamload.storage.files import changed, fingerprint
 
 STILL_SECONDS = 10.0

@@ -23,7 +23,7 @@ from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
 from streamload.formats.hdf5.request import Request
-from streamload.parent_death import die_with_parent
+from streamload.processes.parent_death import die_with_parent
 from streamload.sizes import format_nbytes
 
 MEMORY_NBYTES = 4 * 1024**3

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_from_json
+from streamload.formats.attributes import attributes_from_json
 from streamload.formats.derived.packing import Packing
 from streamload.images.image_fields import LookedAt
 from streamload.storage.files import Fingerprint

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_from_json
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
+from streamload.formats.attributes import attributes_from_json
 from streamload.formats.derived.packing import Packing
 from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Piece
 from streamload.images.headers import ImageHeader

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.attributes import agreed, attributes_from_json
 from streamload.errors import CorruptDataError
+from streamload.formats.attributes import agreed, attributes_from_json
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged

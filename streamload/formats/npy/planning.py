@@ -18,7 +18,6 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_from_json
 from streamload.errors import (
     ChecksumError,
     ConfigError,
@@ -29,6 +28,7 @@ from streamload.errors import (
     UnsupportedFeatureError,
     damaged,
 )
+from streamload.formats.attributes import attributes_from_json
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.npy.columns import NpyArray, column_of, decoded
 from streamload.formats.npy.format import MAGIC, NAME, ZIP

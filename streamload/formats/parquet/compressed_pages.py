@@ -21,8 +21,8 @@ from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, COD
 from streamload.formats.parquet.page_headers import NotRawError, PageError
 from streamload.formats.parquet.runs import indices_of, require_defined
 from streamload.formats.tables.table import read_into
+from streamload.reuse.scratch import Scratch
 from streamload.schema import Field
-from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 

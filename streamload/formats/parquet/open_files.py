@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamload.lru import LRU
+from streamload.reuse.lru import LRU
 from streamload.storage.files import OpenFiles
 
 MOST_FILES = 16

@@ -10,8 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.attributes import agreed
 from streamload.errors import SourceError
+from streamload.formats.attributes import agreed
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.derived.stacked import Stacked

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamload.attributes import agreed, attributes_from_json, attributes_to_json
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
+from streamload.formats.attributes import agreed, attributes_from_json, attributes_to_json
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
 from streamload.formats.naming.field_names import Fields

@@ -29,7 +29,7 @@ from streamload.kernels.augment.frame import (
     WORDS,
 )
 from streamload.kernels.augment.plain import run as run_plain
-from streamload.scratch import Scratch
+from streamload.reuse.scratch import Scratch
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 """A kernel as the interpreter calls it, which lets go of its lock meanwhile."""

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_to_json
 from streamload.formats.arrow_types.annotations import ATTRIBUTES, CLASSES, TYPED
+from streamload.formats.attributes import attributes_to_json
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.tools.convert.writers.registry import Annotations

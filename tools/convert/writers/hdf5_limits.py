@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamload.attributes import MOST_NAMES_NBYTES, attributes_to_json
+from streamload.formats.attributes import MOST_NAMES_NBYTES, attributes_to_json
 from streamload.formats.hdf5.discovery.attributes import INTERNAL, OWN
 from streamload.formats.hdf5.discovery.internals import are_weights, internal
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME

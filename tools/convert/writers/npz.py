@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from streamload.attributes import attributes_to_json
+from streamload.formats.attributes import attributes_to_json
 from streamload.formats.npy.planning import ARE_FIELDS, ATTRIBUTES, CLASSES
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.images.image_fields import LookedAt
-from streamload.lru import LRU
+from streamload.reuse.lru import LRU
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles

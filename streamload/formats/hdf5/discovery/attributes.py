@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.attributes import MOST_NAMES_NBYTES, MOST_NBYTES, attributes_to_json
+from streamload.formats.attributes import MOST_NAMES_NBYTES, MOST_NBYTES, attributes_to_json
 from streamload.formats.hdf5.discovery import vlen_elements
 from streamload.formats.hdf5.metadata import CLASSES
 

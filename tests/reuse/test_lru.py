@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 
-from streamload.lru import LRU
+from streamload.reuse.lru import LRU
 
 
 def test_the_value_used_longest_ago_goes_first_and_is_discarded() -> None:

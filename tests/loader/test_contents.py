@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import streamload as sl
-from streamload.contents import contents_digest, spread
+from streamload.loader.contents import contents_digest, spread
 
 N = 300
 IMAGES = np.random.default_rng(0).integers(0, 256, (N, 5, 4), dtype=np.uint8)

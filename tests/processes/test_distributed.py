@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamload.distributed import Neighbours, Ranks, asked_ranks, check_unchanged, find_neighbours, find_ranks, unshared
 from streamload.errors import ConfigError
+from streamload.processes.distributed import Neighbours, Ranks, asked_ranks, check_unchanged, find_neighbours, find_ranks, unshared
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 OPEN_MPI = {
