@@ -367,18 +367,6 @@ class TestSizes:
         assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
         assert answer(capsys, "convert", source, tmp_path / "q.parquet", "--store", "keep")[1]["records"] == 50
 
-    def test_where_most_differ_nobody_is_told_to_leave_them_out(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """Photographs have sizes of their own: only a few are named, and the bar of progress ends full."""
-        (tmp_path / "in").mkdir()
-        for at in range(20):
-            (tmp_path / "in" / f"{at:02d}.png").write_bytes(png(noise((6 + at, 9, 3), at)))
-        assert main(["convert", str(tmp_path / "in"), str(tmp_path / "o.h5")]) == 1
-        said = capsys.readouterr().err
-        assert "looking at sizes         [##############################] 100 % 20 records" in said
-        text = " ".join(said.split())
-        assert f"{tmp_path}/in/03.png and others. {tmp_path}/in/01.png is uint8 (7, 9, 3)." in text
-        assert text.endswith("Give --size HEIGHTxWIDTH to make them alike, as 6x9; or --store keep to keep each as it is.")
-
     def test_a_dry_run_refuses_what_a_conversion_refuses(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """With its words; what makes them alike is accepted by both."""
         for at, (words, code) in enumerate((([], 1), (["--size", "6x5"], 0), (["--on-bad", "skip"], 0))):
