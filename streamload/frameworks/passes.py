@@ -27,6 +27,10 @@ class Form(Protocol):
         """What the user is given, made of what `begin` returned."""
         ...
 
+    def make(self, batch: Batch) -> Any:
+        """Both in one, for batches that are not begun ahead."""
+        ...
+
 
 class EpochSetter:
     """The object that trainers find under `sampler`, and whose `set_epoch` they call. It is no sampler otherwise."""
@@ -63,10 +67,7 @@ class Passes:
 
     def __iter__(self) -> Iterator[Any]:
         # A `map` keeps no reference to a batch, and may be shared by threads as an epoch may.
-        return self._ahead() if self._form.ahead else map(self._made, self.loader)
-
-    def _made(self, batch: Batch) -> Any:
-        return self._form.finish(self._form.begin(batch))
+        return self._ahead() if self._form.ahead else map(self._form.make, self.loader)
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()

@@ -49,6 +49,10 @@ class _LastNoted:
         made, last = begun
         return self._form.finish(made), last
 
+    def make(self, batch: Batch) -> tuple[Any, bool]:
+        """The same, of a batch that was not begun ahead."""
+        return self._form.make(batch), at_the_end(self._loader)
+
 
 class BatchDataLoader(DataLoader[Any]):
     """A DataLoader that gives a loader's batches, and loads nothing itself.
