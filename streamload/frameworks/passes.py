@@ -129,12 +129,13 @@ def at_the_end(loader: Loader) -> bool:
 
 
 def counted_in_last_step(loader: Loader) -> int:
-    """How many records of an epoch's last step count, over all ranks, if rows are added to fill it up; 0 otherwise, and for mixtures."""
+    """How many records of the last step of the pass that begins now count, over all ranks, if rows are added to fill it up; 0 otherwise,
+    and for mixtures. After a resume with another batch size or number of ranks it is not what it is in whole epochs."""
     shares = loader._plan.shares  # pyright: ignore[reportPrivateUsage]
     if len(shares.parts) != 1 or shares.drop_last or (shares.ranks == 1 and not shares.pad_last):
         return 0
-    part = shares.parts[0]
-    return part.n % (part.count * shares.ranks)
+    part, (place,) = shares.parts[0], loader._delivery.progress.next_pass().positions  # pyright: ignore[reportPrivateUsage]
+    return (part.n - place.position) % (part.count * shares.ranks)
 
 
 def allow_copies(loader: Loader) -> None:

@@ -103,10 +103,11 @@ class BatchDataLoader(DataLoader[Any]):
         self.end_of_dataloader, self.remainder = False, -1
         if gradients is not None:
             gradients._add_dataloader(self)
+        counted = counted_in_last_step(self.loader)
         try:
             for made, last in self._noted:
                 if last:
-                    self.end_of_dataloader, self.remainder = True, counted_in_last_step(self.loader)
+                    self.end_of_dataloader, self.remainder = True, counted
                 yield made
         finally:
             if gradients is not None:
