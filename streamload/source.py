@@ -34,7 +34,7 @@ from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
 from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.omissions import Omission
-from streamload.ragged import Ragged
+from streamload.ragged import text_arrays
 from streamload.schema import TEXT, Field, Schema
 from streamload.storage.file_table import FileTable
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -215,8 +215,8 @@ class Source:
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
-        """Read these fields of all records, SCAN_RECORDS at a time, and nothing else. Yields (record numbers, fields by name): all arrays
-        of shape (records,), of numbers or texts.
+        """Read these fields of all records, at most SCAN_RECORDS at a time, and no others. Yields (record numbers, fields by name): all
+        arrays of shape (records,), of numbers or texts.
 
         Raises ConfigError for an unknown field, and for one with more than one value per record.
         """
@@ -230,7 +230,8 @@ class Source:
                 numbers = np.arange(start, min(start + SCAN_RECORDS, len(self)), dtype=np.int64)
                 taken = {name: read_records(columns[name], reader, numbers) for name, reader in readers.items()}
                 files.verify()
-                yield numbers, {name: np.array([*one]) if isinstance(one, Ragged) else one for name, one in taken.items()}
+                for first, stop, fields in text_arrays(taken, len(numbers)):
+                    yield numbers[first:stop], fields
         finally:
             for reader in readers.values():
                 reader.close()
