@@ -13,7 +13,7 @@ import streamload as sl
 
 def test_a_name_that_is_near_is_told():
     """Python adds it to the error, from what the error says of the package and what `dir` lists."""
-    with pytest.raises(AttributeError, match="^module 'streamload' has no attribute 'RandomHorizontalFlipp'$") as caught:
+    with pytest.raises(AttributeError, match=r"^module 'streamload' has no attribute 'RandomHorizontalFlipp'$") as caught:
         sl.RandomHorizontalFlipp
     assert (caught.value.name, caught.value.obj) == ("RandomHorizontalFlipp", sl)
     assert "RandomHorizontalFlip" in dir(sl)
