@@ -240,7 +240,7 @@ def test_a_name_without_its_ending_that_two_images_have_is_none_of_them(tmp_path
     Image.new("RGB", (5, 6)).save(tmp_path / "data" / "0001.jpg")
     with sl.open(tmp_path / "data", labels=table) as source:
         assert f"{table} names 1 file of which there is no image: 0001" in source.notes
-        assert source.nulls["image"].count == 1
+        assert any("'image' holds 1 null, which is a bad record" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("texts", [("1_2", "12"), ("01", "1"), ("\u0661", "1")], ids=["points of numbers", "zeros", "digits of Arabic"])
