@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -87,9 +87,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     name = column.field.name
     if not holds_bytes(column.field) or wish is False or not len(source):
         return column
-    # A null is no image, which is a matter of this one record: the others can be read.
-    complete = cast(NullableColumn, column).filled() if name in source.nulls else column
-    stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
+    stored = _bytes_of(source, column)
     try:
         seen = _looked_at(source, stored)
         one_is_bad = len(seen.refusals) == 1 and source.format_name in NAMED_AS_IMAGES
@@ -98,53 +96,76 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         if isinstance(wish, Decode):
             raise
         return column  # Nobody has asked for these records yet; whoever does will hear of it.
+    if not heads and isinstance(wish, Decode):
+        raise refusals[0].error(f"{source.title}: '{name}' cannot be decoded: its first record", hint="Leave it out of decode=.")
     if not heads:
-        if isinstance(wish, Decode):
-            refusal = refusals[0]
-            raise refusal.error(f"{source.title}: '{name}' cannot be decoded: its first record", hint="Leave it out of decode=.")
-        if seen.heads:
-            count = len(seen.heads) + len(refusals)
-            notes.append(
-                f"'{name}' is delivered as bytes: {len(refusals):,} of {count:,} records looked at are no images (one {refusals[0].why}); "
-                f"decode={{{name!r}: (224, 224)}} takes the others, and on_bad_record= says what becomes of these"
-            )
-        elif source.format_name in NAMED_AS_IMAGES and refusals[0].kind is not UnsupportedFeatureError:
-            notes.append(f"'{name}' is delivered as bytes: none of {len(refusals):,} records looked at is an image (one {refusals[0].why})")
-        elif refusals[0].kind is UnsupportedFeatureError:
-            notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
+        notes += _notes_on_bytes(name, seen, refusals, named=source.format_name in NAMED_AS_IMAGES)
         return column
-    what = _described(heads)
-    is_mask = name in source.masks and all(head.colours in ("grey", "palette") for head in heads)
-    if isinstance(wish, Decode) and is_mask and wish.mode is None:
-        wish = replace(wish, mask=True)
-    if not isinstance(wish, Decode):
-        spec = _agreed(heads)
-        if spec is not None and len({head.bits > 8 for head in heads}) > 1:
-            notes.append(f"'{name}' holds {what}, some of 16 bits, delivered as bytes: how to scale their values is not known here")
-            return column
-        if spec is not None and is_mask:
-            spec = replace(spec, mask=True, mode="L16" if heads[0].bits == 16 else "L")
-        if spec is None and len({head.size for head in heads}) == 1:
-            notes.append(
-                f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it"
-            )
-            return column
-        if spec is None:
-            notes.append(
-                f"'{name}' holds {what} of different sizes, delivered as bytes; decode={{{name!r}: (224, 224)}} decodes them to one size"
-            )
-            return column
-        if not spec.mask and looks_like_mask(name, heads) and any(head.colours == "palette" for head in heads):
-            notes.append(_maybe_mask(name, heads, "so palettes become colours"))
-        notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
-    else:
-        spec = _settled(wish, heads, source.title, name)
-        if not spec.mask and spec.fit != "exact" and looks_like_mask(name, heads):
-            notes.append(_maybe_mask(name, heads, "so scaling mixes them"))
+    spec = _asked_spec(source, name, wish, heads, notes) if isinstance(wish, Decode) else _own_spec(source, name, heads, notes)
+    if spec is None:
+        return column
     if name in source.nulls and (missing := source.nulls[name].count):
         some = "1 null, which is a bad record" if missing == 1 else f"{missing:,} nulls, which are bad records"
         notes.append(f"'{name}' holds {some}: on_bad_record= says what becomes of {'it' if missing == 1 else 'them'}")
     return _encoded(source, stored, name, spec, heads)
+
+
+def _bytes_of(source: Source, column: Column) -> RaggedColumn:
+    """The encoded images of a field, one byte array a record."""
+    # A null is no image, which is a matter of this one record: the others can be read.
+    complete = cast(NullableColumn, column).filled() if column.field.name in source.nulls else column
+    return cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
+
+
+def _notes_on_bytes(name: str, seen: LookedAt, refusals: Sequence[ImageError], *, named: bool) -> Iterator[str]:
+    """Why a field is not decoded of which too few records looked at are images, as far as that may surprise."""
+    if seen.heads:
+        count = len(seen.heads) + len(refusals)
+        yield (
+            f"'{name}' is delivered as bytes: {len(refusals):,} of {count:,} records looked at are no images (one {refusals[0].why}); "
+            f"decode={{{name!r}: (224, 224)}} takes the others, and on_bad_record= says what becomes of these"
+        )
+    elif named and refusals[0].kind is not UnsupportedFeatureError:
+        yield f"'{name}' is delivered as bytes: none of {len(refusals):,} records looked at is an image (one {refusals[0].why})"
+    elif refusals[0].kind is UnsupportedFeatureError:
+        yield f"'{name}' is delivered as bytes: its first record {refusals[0].why}"
+
+
+def _asked_spec(source: Source, name: str, wish: Decode, heads: Sequence[ImageHeader], notes: list[str]) -> Decode:
+    """How images are decoded that somebody has asked for."""
+    if _is_mask(source, name, heads) and wish.mode is None:
+        wish = replace(wish, mask=True)
+    spec = _settled(wish, heads, source.title, name)
+    if not spec.mask and spec.fit != "exact" and looks_like_mask(name, heads):
+        notes.append(_maybe_mask(name, heads, "so scaling mixes them"))
+    return spec
+
+
+def _own_spec(source: Source, name: str, heads: Sequence[ImageHeader], notes: list[str]) -> Decode | None:
+    """How images are decoded of which nothing was said; None where they stay bytes. Either is noted."""
+    what, spec = _described(heads), _agreed(heads)
+    if spec is None and len({head.size for head in heads}) == 1:
+        notes.append(f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it")
+        return None
+    if spec is None:
+        notes.append(
+            f"'{name}' holds {what} of different sizes, delivered as bytes; decode={{{name!r}: (224, 224)}} decodes them to one size"
+        )
+        return None
+    if len({head.bits > 8 for head in heads}) > 1:
+        notes.append(f"'{name}' holds {what}, some of 16 bits, delivered as bytes: how to scale their values is not known here")
+        return None
+    if _is_mask(source, name, heads):
+        spec = replace(spec, mask=True, mode="L16" if heads[0].bits == 16 else "L")
+    if not spec.mask and looks_like_mask(name, heads) and any(head.colours == "palette" for head in heads):
+        notes.append(_maybe_mask(name, heads, "so palettes become colours"))
+    notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
+    return spec
+
+
+def _is_mask(source: Source, name: str, heads: Sequence[ImageHeader]) -> bool:
+    """Whether the source says of a field that it holds masks, and its images can be such."""
+    return name in source.masks and all(head.colours in ("grey", "palette") for head in heads)
 
 
 def for_augmentation(source: Source, name: str, *, mask: bool = False) -> EncodedImages | None:
@@ -169,20 +190,14 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
         )
     if not holds_bytes(column.field) or not len(source):
         return None
-    complete = cast(NullableColumn, column).filled() if name in source.nulls else column
-    stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
-    heads, refusals = _heads(source, stored, asked=True)
+    stored = _bytes_of(source, column)
+    heads, refusals = _looked_at(source, stored).told(asked=True)
     if not heads:
         why = refusals[0] if refusals else ImageError("is no image")
         raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
     mode = ("L16" if heads[0].bits == 16 else "L") if mask else _mode(heads)
     largest = max((head.size for head in heads), key=math.prod)
     return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode, mask=mask), heads)
-
-
-def _heads(source: Source, stored: RaggedColumn, *, asked: bool) -> tuple[list[ImageHeader], list[ImageError]]:
-    """Heads of some records, and why others have none; where images were `asked` for, one of them is enough."""
-    return _looked_at(source, stored).told(asked=asked)
 
 
 def _looked_at(source: Source, stored: RaggedColumn) -> LookedAt:

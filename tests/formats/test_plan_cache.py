@@ -20,7 +20,7 @@ import pytest
 from examples import arrow, npy, parquet
 from foreign_files import framed, tf_example
 
-from streamload.errors import CorruptDataError, SourceChangedError, StreamloadError
+from streamload.errors import CorruptDataError, NullValueError, SourceChangedError, StreamloadError
 from streamload.formats import plan_cache
 from streamload.formats.open import open_source
 from streamload.ragged import Ragged
@@ -303,6 +303,46 @@ def test_values_that_are_kept_are_those_of_all_records(lie: str, tmp_path: Path,
     entry.write_bytes(b"".join(disk_cache.pack(plan_cache.MAGIC, said, arrays)))
     with open_source(tmp_path / "a.tfrecord") as source:
         assert list(source[:]["s"]) == texts
+
+
+def file_with_nulls(path: Path) -> Path:
+    """Nine records, every third of them null in a column of numbers and in one of texts."""
+    held = [None if at % 3 == 1 else at for at in range(9)]
+    words = [None if at is None else "w" * at for at in held]
+    pq.write_table(pa.table({"number": range(9), "label": pa.array(held, pa.int16()), "word": words}), path)
+    return path
+
+
+def test_small_fields_with_nulls_are_kept_with_their_nulls(tmp_path: Path, kept: Path, forbid: Callable[[], None]):
+    """Single values and texts that are held in memory: known again, and asking for one that is null is the same error."""
+    path = file_with_nulls(tmp_path / "a.parquet")
+    with open_source(path) as planned:
+        assert (planned.nulls["label"].count, planned.nulls["word"].count) == (3, 3)
+    forbid()
+    with open_source(path) as source:
+        assert source.nulls == planned.nulls
+        assert (source[8]["label"], source[8]["word"]) == (8, "w" * 8)
+        with pytest.raises(NullValueError, match="null at row 4 of column 'label'"):
+            source[4]
+
+
+@pytest.mark.parametrize("lie", [[1, 4, 99], [-1, 4, 7], [1, 1, 7]])
+def test_nulls_that_are_kept_are_of_records(lie: list[int], tmp_path: Path, kept: Path):
+    """Numbers of no record, and one twice, are not believed."""
+    path = file_with_nulls(tmp_path / "a.parquet")
+    open_source(path).close()
+    (entry,) = kept.iterdir()
+    said, arrays = disk_cache.unpack(plan_cache.MAGIC, np.fromfile(entry, np.uint8))
+    arrays = [array.copy() for array in arrays]
+    numbers = arrays[said["pools"].index("<i8")].view("<i8")
+    for at in range(len(numbers) - 2):
+        if numbers[at : at + 3].tolist() == [1, 4, 7]:
+            numbers[at : at + 3] = lie
+    entry.write_bytes(b"".join(disk_cache.pack(plan_cache.MAGIC, said, arrays)))
+    with open_source(path) as source:
+        assert source[6]["label"] == 6
+        with pytest.raises(NullValueError, match="null at row 4 of column 'label'"):
+            source[4]
 
 
 def test_an_entry_larger_than_all_may_be_is_not_read(tmp_path: Path, kept: Path):

@@ -46,32 +46,13 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
     starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
-        if not omissions:
-            raise CorruptDataError(f"{paths[0]} holds no records.", hint="Is it the right file, and was all of it fetched?", path=paths[0])
-        raise CorruptDataError(
-            f"{paths[0]} holds no member that could be a field of a record: {'; '.join(map(str, omissions))}.",
-            hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
-            path=paths[0],
-        )
+        raise _without_records(paths[0], omissions)
     refuse_counted_endings(paths[0], archives)
     if fill is not None:
         _refuse_damaged(archives)
-    found: dict[str, PlannedField] = {}
-    aside: dict[str, str] = {}
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
-    files = names_of_files(archives)
-    listed = {field: [name for name, of in files.items() if of == field] for field in dict.fromkeys(files.values())}
-    members = {field: (names, _places(names, archives)) for field, names in listed.items()}
     packed = any(not archive.addressable for archive in archives)
-    blocks = blocks_of([(one[:, 0], one[:, 1]) for _, one in members.values()], starts) if packed and members else None
-    for field, (names, places) in members.items():
-        _add(field, _of_members(field, names, places, blocks, fingerprints, starts), found, aside)
-    for source, field in held_fields(archives).items():
-        column: list[Any] = [None] * int(starts[-1])
-        for start, archive in zip(starts.tolist(), archives, strict=False):
-            for row, value in archive.values.get(source, {}).items():
-                column[start + row] = value
-        _add(field, field_of_values(field, column, starts, as_classes=True if field in CLASSES else None), found, aside)
+    found, aside = _planned_fields(archives, fingerprints, starts, packed=packed)
     notes = [*notes_on_points(archives), *_add_labels_of_folders(archives, fields, starts, found, aside)]
     if fields is None and not packed:
         refuse_unread(title, archives, total_nbytes(fingerprints), list(found))
@@ -101,6 +82,41 @@ def _add_labels_of_folders(
     if labels.values is not None:
         found[LABEL] = held_field(LABEL, [labels.values], starts)
     return [labels.note] if labels.note else []
+
+
+def _without_records(path: str, omissions: Sequence[Omission]) -> CorruptDataError:
+    """What is said of archives that hold no record: that they are empty, or what else they hold."""
+    if not omissions:
+        return CorruptDataError(f"{path} holds no records.", hint="Is it the right file, and was all of it fetched?", path=path)
+    return CorruptDataError(
+        f"{path} holds no member that could be a field of a record: {'; '.join(map(str, omissions))}.",
+        hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
+        path=path,
+    )
+
+
+def _planned_fields(
+    archives: Sequence[Archive], fingerprints: Sequence[Fingerprint], starts: NDArray[np.int64], *, packed: bool
+) -> tuple[dict[str, PlannedField], dict[str, str]]:
+    """(found, aside): the fields that archives hold, and what speaks against those that are left out, by name.
+
+    `starts`: the first record of each archive, and how many records there are; `packed`: whether an archive is compressed.
+    """
+    found: dict[str, PlannedField] = {}
+    aside: dict[str, str] = {}
+    files = names_of_files(archives)
+    listed = {field: [name for name, of in files.items() if of == field] for field in dict.fromkeys(files.values())}
+    members = {field: (names, _places(names, archives)) for field, names in listed.items()}
+    blocks = blocks_of([(one[:, 0], one[:, 1]) for _, one in members.values()], starts) if packed and members else None
+    for field, (names, places) in members.items():
+        _add(field, _of_members(field, names, places, blocks, fingerprints, starts), found, aside)
+    for source, field in held_fields(archives).items():
+        column: list[Any] = [None] * int(starts[-1])
+        for start, archive in zip(starts.tolist(), archives, strict=False):
+            for row, value in archive.values.get(source, {}).items():
+                column[start + row] = value
+        _add(field, field_of_values(field, column, starts, as_classes=True if field in CLASSES else None), found, aside)
+    return found, aside
 
 
 def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[Archive]:
