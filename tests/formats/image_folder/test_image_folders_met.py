@@ -51,7 +51,7 @@ def test_one_split_alone_is_chosen_by_name(tmp_path: Path, capsys: pytest.Captur
     annotate(tmp_path, ["train/labels/0.txt"])
     with pytest.raises(ConfigError, match=r"holds one split \(train\), which is no class") as caught:
         sl.open(tmp_path)
-    assert caught.value.hint == 'Choose it: split="train".'
+    assert caught.value.hint == 'Choose it: split="train". If these folders are classes, split=False says so.'
     _, shown = said(capsys, "info", tmp_path)
     assert "1 file: .txt is not read here" in shown
     assert "another part" not in shown
