@@ -29,7 +29,7 @@ from streamload.source import Column, NullableColumn, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN13"
+MAGIC = b"SLPLAN14"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
