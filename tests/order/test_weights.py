@@ -255,7 +255,7 @@ def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
         pytest.param([1, np.nan], None, r"weights\[1\] is nan\.", id="not a number"),
         pytest.param([np.inf, 1], None, r"weights\[0\] is inf\.", id="infinite"),
         pytest.param([0, 0], None, r"weights= are all zero: no record can be drawn\. Give weights above 0 for", id="all zero"),
-        pytest.param([1.7e308, 1e308], None, r"add up to more than a float64 can hold: .*\. Divide them all by the largest:", id="too large"),
+        pytest.param([1.7e308, 1e308], None, r"add up to more than a float64 can hold: .*\. Divide them all by the", id="too large"),
         pytest.param(
             [1, 1, 1], None, r"weights= has shape \(3,\); the data has 2 records\. Give one weight for each record", id="too many"
         ),
