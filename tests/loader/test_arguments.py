@@ -159,3 +159,15 @@ def test_an_epoch_without_any_step_is_said(data: sl.Source) -> None:
         assert list(loader) == []
     with sl.Loader(data, batch_size=len(data), drop_last=True, num_workers=0) as loader:
         assert len(list(loader)) == 1
+    said = rf"An epoch has no step: of {len(data):,} records, none is chosen\. Look at indices= and shuffle=, and at records that"
+    for nothing in ({"indices": []}, {"shuffle": sl.Listed([])}):
+        with pytest.warns(UserWarning, match=said), sl.Loader(data, batch_size=4, num_workers=0, **nothing) as loader:
+            assert list(loader) == []
+
+
+def test_a_part_of_which_nothing_is_chosen_is_refused(data: sl.Source) -> None:
+    """Its batches would be looked for for ever."""
+    mixed = sl.mix({"a": (data, 2), "b": (data, 1)})
+    said = rf"of part 'b' of the mixture, none of the {len(data):,} records are left\. Look at its indices= and shuffle=, .* out of mix\(\)"
+    with pytest.raises(sl.ConfigError, match=said):
+        sl.Loader(mixed, batch_size=3, num_workers=0, indices={"b": []})
