@@ -115,7 +115,7 @@ def test_what_was_chosen_can_be_read(data: sl.Source) -> None:
         assert (loader.batch_size, loader.seed, loader.drop_last) == (30, 5, True)
         assert (loader.memory, loader.num_workers) == (100 * 1024**2, 1)
     with sl.Loader(data, batch_size=30) as loader:
-        assert f"{loader.num_workers} workers" in repr(loader)
+        assert f"{loader.num_workers} worker" in repr(loader)
         assert loader.memory == loader.footprint().budget
 
 
