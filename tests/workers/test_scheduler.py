@@ -45,6 +45,7 @@ class AnyOrderPool:
         self.answered: set[int] = set()
         self.stopped = False
         self.capacity = chance.randint(1, 8)
+        self.in_turns = False
 
     @property
     def pids(self) -> list[int]:
