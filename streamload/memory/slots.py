@@ -231,8 +231,8 @@ class Slots:
 
     @property
     def available(self) -> int:
-        """Slots that could be asked for now."""
-        return max(0, len(self._free) + len(self._returned) - self.held_back)
+        """Slots that could be asked for now; less than 0 if some that are in use are to be held back."""
+        return len(self._free) + len(self._returned) - self.held_back
 
     def reserve(self) -> int | None:
         """Take a free slot for a task: the one used last, since caches know it best. None when there is none, or only those held

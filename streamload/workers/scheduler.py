@@ -198,7 +198,7 @@ class Scheduler:
         if asked.reply is None:
             began = time.perf_counter_ns()
             try:
-                if slots.available or (windows.needed and windows.has_room):
+                if slots.available > 0 or (windows.needed and windows.has_room):
                     self._send()
                 while asked.reply is None:
                     if self.broken is not None:

@@ -27,11 +27,8 @@ class Waking:
         self._turn = False
         """Whether all that it slept for was filled when it was woken last, and nothing has been found to be filled since."""
         self._turns = 0
-
-    @property
-    def in_turns(self) -> bool:
+        self.in_turns = False
         """Whether workers fill steps only while the loader sleeps."""
-        return self._turns >= SURE
 
     def found(self) -> None:
         """Steps were filled while the loader was awake."""
@@ -40,6 +37,7 @@ class Waking:
     def sleep(self, open_steps: int) -> int:
         """Note that the loader goes to sleep; returns for how many steps, of those that are under way."""
         self._turns = min(self._turns + 1, MOST_SURE) if self._turn else max(self._turns - 2, 0)
+        self.in_turns = self._turns >= SURE
         self._turn = False
         if self._early:
             return 1
