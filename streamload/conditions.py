@@ -6,6 +6,7 @@ import ast
 import difflib
 import operator
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
@@ -39,17 +40,16 @@ class Condition:
     def __init__(self, text: str, *, said: str = "where") -> None:
         self.text = text
         self.said = said
-        try:
-            # Python's grammar reads it; what comes out is walked through here, and nothing of it is compiled or run.
-            self._tree = ast.parse(text.strip(), mode="eval").body if len(text) <= MOST_CHARACTERS else None
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            self._tree = None
-        if self._tree is None:
-            one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *(?! *None$)([^=]+)", text.strip())
-            value = one[2] if one else ""
-            value = f"'{value}'" if value.isidentifier() and not iskeyword(value) else value
-            hint = f'Did you mean "{one[1]} == {value}"?' if one else HINT
-            raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=hint)
+        if len(text) > MOST_CHARACTERS:
+            raise ConfigError(
+                f"{said} {_quoted(text)} has {len(text):,} characters, and {MOST_CHARACTERS:,} are read.",
+                hint='Say it in fewer, with a range such as "3 <= label < 50", or give record numbers of your own as indices='
+                + (" of a loader." if said.startswith("-") else "."),
+            )
+        tree = _parsed(text)
+        if tree is None:
+            raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=_meant_comparison(text, said) or HINT)
+        self._tree = tree
         self.names = tuple(dict.fromkeys(self._names(self._tree)))
         if not self.names:
             raise self._refused("it asks about no field")
@@ -100,7 +100,6 @@ class Condition:
         for name in self.names:
             if taken[name].ndim != 1 or taken[name].dtype.kind not in "buifSU":
                 raise ConfigError(f"{self.said}: {_quoted(name)} holds no single numbers.", hint="Ask about small fields, such as labels.")
-        assert self._tree is not None
         return np.asarray(self._held(self._tree, taken, classes), np.bool_)
 
     def _held(self, node: ast.expr, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> Any:
@@ -151,6 +150,34 @@ class Condition:
                 hint=_meant(value, words) if words else "Its values are numbers without names: compare with a number.",
             )
         return words.index(value)
+
+
+def _parsed(text: str) -> ast.expr | None:
+    """What Python's grammar makes of a text, of which nothing is compiled or run; None for what it cannot read."""
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def _meant_comparison(text: str, said: str) -> str | None:
+    """A hint for a condition with one sign of equality, as other languages have it; None where nothing is likely."""
+    one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *(?! *None$)([^=]*[^= ])", text.strip())
+    if one is None:
+        return None
+    name, value = one.groups()
+    known = _parsed(value) if not value.isidentifier() or iskeyword(value) else None
+    if isinstance(known, (ast.Tuple, ast.List, ast.Set)):
+        meant = f"{name} in {value}"
+    else:
+        meant = f"{name} == {value if isinstance(known, (ast.Constant, ast.UnaryOp)) else repr(value)}"
+    try:
+        Condition(meant)
+    except ConfigError:
+        return None
+    if not set(meant) & set('"\\$`!'):
+        return f'Did you mean "{meant}"?'
+    return f"Did you mean {shlex.quote(meant) if said.startswith('-') else repr(meant)}?"
 
 
 def _quoted(text: str) -> str:

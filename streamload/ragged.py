@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,8 @@ MOST_SHOWN = 6
 """Records that `repr` shows."""
 MOST_CHARACTERS = 40
 """Of each of them."""
+MOST_TEXTS_NBYTES = 64 * 1024**2
+"""Of an array of several texts, all of which take as much room as the longest."""
 
 
 class Ragged:
@@ -185,3 +187,22 @@ class Ragged:
         stored = self.values[start : min(stop, start + MOST_CHARACTERS)].tobytes()
         text = repr(stored.decode(errors="ignore")) if self.kind == TEXT else repr(stored)
         return text + (f"... ({stop - start:,} bytes)" if stop - start > MOST_CHARACTERS else "")
+
+
+def text_arrays(taken: Mapping[str, Any], count: int) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
+    """The fields of `count` records with arrays in place of texts, which are Ragged in `taken`. Yields (start, stop, fields) for stretches
+    of the records: for few at a time where one text is very long."""
+    texts = [one for one in taken.values() if isinstance(one, Ragged)]
+    left = [(0, count)] if count else []
+    while left:
+        start, stop = left.pop()
+        longest = max((int(one.lengths[start:stop].max()) for one in texts), default=0)
+        if stop - start > 1 and 4 * longest * (stop - start) > MOST_TEXTS_NBYTES:
+            half = (start + stop) // 2
+            left += [(half, stop), (start, half)]
+            continue
+        yield (
+            start,
+            stop,
+            {name: np.array([*one[start:stop]]) if isinstance(one, Ragged) else one[start:stop] for name, one in taken.items()},
+        )

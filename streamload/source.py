@@ -7,7 +7,7 @@ import operator
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, Self, SupportsIndex, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,8 @@ from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
 from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.omissions import Omission
-from streamload.ragged import Ragged
-from streamload.schema import TEXT, Schema
+from streamload.ragged import text_arrays
+from streamload.schema import TEXT, Field, Schema
 from streamload.storage.file_table import FileTable
 from streamload.storage.files import Fingerprint, OpenFiles
 
@@ -151,9 +151,14 @@ class Source:
     def __len__(self) -> int:
         return int(self.file_starts[-1])
 
-    def __getitem__(self, index: object) -> dict[str, Any]:
+    @overload
+    def __getitem__(self, index: str) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | NDArray[Any]) -> dict[str, Any]: ...
+    def __getitem__(self, index: object) -> NDArray[Any] | dict[str, Any]:
+        """One record, several of them, or (by its name) a field of single numbers or texts, of all records and without the others."""
         if isinstance(index, str):
-            raise TypeError(f"data[{index!r}]: a source is indexed by record first. Write data[:100][{index!r}] or data[5][{index!r}].")
+            return self._values(index)
         if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
             number = operator.index(index)
             if not -len(self) <= number < len(self):
@@ -210,8 +215,8 @@ class Source:
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
-        """Read these fields of all records, SCAN_RECORDS at a time, and nothing else. Yields (record numbers, fields by name): all arrays
-        of shape (records,), of numbers or texts.
+        """Read these fields of all records, at most SCAN_RECORDS at a time, and no others. Yields (record numbers, fields by name): all
+        arrays of shape (records,), of numbers or texts.
 
         Raises ConfigError for an unknown field, and for one with more than one value per record.
         """
@@ -225,7 +230,8 @@ class Source:
                 numbers = np.arange(start, min(start + SCAN_RECORDS, len(self)), dtype=np.int64)
                 taken = {name: read_records(columns[name], reader, numbers) for name, reader in readers.items()}
                 files.verify()
-                yield numbers, {name: np.array([*one]) if isinstance(one, Ragged) else one for name, one in taken.items()}
+                for first, stop, fields in text_arrays(taken, len(numbers)):
+                    yield numbers[first:stop], fields
         finally:
             for reader in readers.values():
                 reader.close()
@@ -243,6 +249,19 @@ class Source:
                 raise _no_field(self.schema.names, name, self.title, quoted=f" A text is quoted: {name!r}.")
         found = [numbers[asked.holds(taken, self.classes)] for numbers, taken in self.scan(asked.names)]
         return np.concatenate([*found, np.empty(0, np.int64)])
+
+    def _values(self, name: str) -> NDArray[Any]:
+        """A field of all records, shape (records,). Raises ConfigError for an unknown one, and TypeError for one of images and the like."""
+        if name not in self.schema.names:
+            raise _no_field(self.schema.names, name, self.title)
+        field = self.schema[name]
+        if not _is_single(field):
+            raise TypeError(
+                f"data[{name!r}]: {field} is not one number or text a record, and is not read of all of them at once. "
+                f"Write data[:100][{name!r}] or data[5][{name!r}]."
+            )
+        empty = np.empty(0, str if field.ragged else field.dtype)
+        return np.concatenate([*(taken[name] for _, taken in self.scan([name])), empty])
 
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
@@ -302,10 +321,15 @@ def _check_single(columns: Mapping[str, Column], name: str, title: str) -> None:
     if name not in columns:
         raise _no_field(list(columns), name, title)
     field = columns[name].field
-    if field.shape != () or field.ragged not in ("", TEXT):
+    if not _is_single(field):
         raise ConfigError(
             f"Field {name!r} is {field}: not one number or text a record.", hint="Name a small field, such as a label or an identifier."
         )
+
+
+def _is_single(field: Field) -> bool:
+    """Whether it is one number or text a record."""
+    return field.shape == () and field.ragged in ("", TEXT)
 
 
 def _no_field(names: Sequence[str], name: str, title: str, *, quoted: str = "") -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from kept_processes import Kept, share_processes
 from time_limits import Deadline
+
+from streamload.storage import disk_cache
 
 settings.register_profile(
     "house",
@@ -51,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # A plan that took long is kept, and known the next time: a slow machine would run other code than a quick one. Tests of that set it.
+    disk_cache.WORTH_SECONDS = math.inf
     config.pluginmanager.register(Last)
     private = tempfile.mkdtemp(prefix="streamload-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = private

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 from typing import ClassVar
 
 import numpy as np
@@ -52,10 +54,13 @@ class TestConditions:
             ("1 == 1", "it asks about no field"),
             ("label = 1", "where 'label = 1' cannot be read. Did you mean \"label == 1\"?"),
             ("label = cat", "Did you mean \"label == 'cat'\"?"),
+            ("label = it's", "Did you mean 'label == \"it\\'s\"'?"),
+            ("name = New York", "Did you mean \"name == 'New York'\"?"),
+            ("label = (1, 2)", 'Did you mean "label in (1, 2)"?'),
+            ("a.b = 3", "cannot be read. Compare fields with numbers"),
             ("label = True", 'Did you mean "label == True"?'),
             ("label = None", "cannot be read. Compare fields with numbers"),
             ("(" * 300, "cannot be read"),
-            ("label == " + "1" * 2000, "cannot be read"),
         ],
         ids=lambda value: value[:30],
     )
@@ -65,6 +70,23 @@ class TestConditions:
             Condition(text)
         assert why in str(refused.value)
         assert "Compare fields with numbers" in str(refused.value) or "Did you mean" in str(refused.value)
+
+    @given(name=st.sampled_from(["x", "Ab", "é"]), value=st.text(max_size=9), said=st.sampled_from(["where", "--where"]))
+    def test_what_is_suggested_can_be_read(self, name: str, value: str, said: str):
+        """As Python reads a text in quotes, or a shell the argument of an option."""
+        try:
+            Condition(f"{name} = {value}", said=said)
+        except ConfigError as refused:
+            meant = str(refused).partition("Did you mean ")[2].removesuffix("?")
+        if meant:
+            assert Condition(shlex.split(meant)[0] if said == "--where" else ast.literal_eval(meant)).names == (name,)
+
+    def test_one_that_is_too_long_says_so(self):
+        """With how long it is, and may be."""
+        with pytest.raises(
+            ConfigError, match=r"has 2,009 characters, and 1,000 are read. Say it in fewer, with a range such as .* as indices="
+        ):
+            Condition("label == " + "1" * 2000)
 
     @given(text=st.text(max_size=40))
     def test_whatever_is_written_it_is_read_or_refused(self, text: str):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamload as sl
+from streamload.ragged import MOST_TEXTS_NBYTES, text_arrays
 from streamload.schema import Field, Schema
 
 texts = st.lists(st.text(max_size=12), min_size=1, max_size=12)
@@ -152,3 +153,16 @@ def test_a_schema_says_what_is_ragged():
     assert [field.name for field in schema.ragged] == ["caption", "jpeg", "points", "tokens"]
     assert schema.record_nbytes == 6
     assert schema["points"].nbytes == 12
+
+
+def test_few_texts_at_a_time_become_an_array_where_one_is_very_long() -> None:
+    """An array of texts takes as much for each as for the longest: here 40 GB for 10,000 of a letter and one of a million."""
+    texts = ["a"] * 10_000
+    texts[7_000] = "b" * 1_000_000
+    held = {"text": sl.Ragged.of(texts), "number": np.arange(10_000)}
+    found = []
+    for start, stop, fields in text_arrays(held, 10_000):
+        assert fields["text"].nbytes <= MOST_TEXTS_NBYTES
+        assert fields["number"].tolist() == list(range(start, stop))
+        found += fields["text"].tolist()
+    assert found == texts

@@ -230,7 +230,7 @@ class TestWeights:
         [
             ("lable", None, r"weights='lable' is neither a field of .* nor a file\. Did you mean 'label'\?$"),
             ("nothing.npy", None, r"weights='nothing\.npy' is neither a field of .* nor a file\. Give one number a record, the path"),
-            ("x", None, r"weights='x' is a field of float32, whose values are no classes\. .*: weights=data\[:\]\['x'\]\.$"),
+            ("x", None, r"weights='x' is a field of float32, whose values are no classes\. .*: weights=data\['x'\]\.$"),
             (LABELS, 0, r"draws=0 is no number of draws\. Give as many draws as an epoch shall have, at least 1\.$"),
             (LABELS, 2.5, r"draws=2\.5 is no number of draws"),
             (LABELS[:5], None, r"weights= has shape \(5,\); the data has 1,000 records"),

@@ -50,8 +50,7 @@ class FilledStep(NamedTuple):
     overflow: Overflow | None
     """The memory of the batch, if it did not fit its slot."""
     valid: tuple[int, ...]
-    """By segment of the step, the rows that count, if records were left out; otherwise empty, and empty where the step has one segment
-    and as many rows as count."""
+    """By segment of the step, the rows that count, if records were left out; otherwise empty."""
 
     @property
     def whole(self) -> bool:
@@ -192,10 +191,10 @@ class BatchDraft:
         return _made(FilledStep, (len(self.records), bad, self.overflow, valid))
 
     def _rows_by_segment(self) -> tuple[int, ...]:
-        """The rows of each stream of the step, where those of records that were left out are gone; empty if there is one stream."""
+        """The rows of each stream of the step, where those of records that were left out are gone."""
         asked = dict.fromkeys(piece.stream for piece in self.task.pieces)
         left = {one.stream: one.stop - one.start for one in self.streams}
-        return tuple(left.get(stream, 0) for stream in asked) if len(asked) > 1 else ()
+        return tuple(left.get(stream, 0) for stream in asked)
 
 
 def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:

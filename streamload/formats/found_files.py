@@ -31,10 +31,10 @@ def find_files(path: Path | Iterable[Path], split: Any) -> FoundFiles:
 
     Raises ConfigError for what is no path, or no name of a split, and a SourceError where files are of no format or of several.
     """
-    if split is not None and not isinstance(split, str):
+    if split is not None and split is not False and not isinstance(split, str):
         raise ConfigError(f"split={split!r:.60} is no name of a split.", hint='Give one, as text: split="train".', option="split")
     known: dict[str, Format] = {}
-    paths, omissions = expanded(path, split, known), list[Omission]()
+    paths, omissions = expanded(path, None if split is False else split, known), list[Omission]()
     one_path = os.path.expanduser(path) if isinstance(path, (str, os.PathLike)) else None
     of_folder = one_path is not None and paths != [one_path] and os.path.isdir(one_path)
     if one_path and of_folder:

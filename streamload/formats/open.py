@@ -42,7 +42,8 @@ def open_source(
 
     Further options, each of the formats that have it (the error for another one lists those of a format):
     `record_axis`: the axis that counts records, of all fields or by field, in HDF5; None takes each dataset, or each file, for one record.
-    `split`: "train", "test" ...: the files, folders or images of one split. `labels`: a table with a row for each image of a folder.
+    `split`: "train", "test" ...: the files, folders or images of one split; False says that folders of images which are called so
+    are classes. `labels`: a table with a row for each image of a folder.
     `scaled`: True unpacks values as netCDF and xarray do (HDF5, Zarr). `shapes`: {"image": (32, 32, 3)} where a file has bytes alone;
     {"tokens": (None,)} says that lists differ in length. `fill`: what stands for nulls and missing members, for all fields or by field.
     `on_damage`: "skip" leaves out what is damaged of tars and TFRecord files. `verify`: False skips the checksums of Parquet pages.

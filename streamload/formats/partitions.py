@@ -62,8 +62,11 @@ def data_files(folder: str, key: Callable[[str], Any], split: str | None = None)
         listed = ", ".join(f"{split}: {count:,}" for split, count in sorted(splits.items()))
         raise ConfigError(
             f"{folder} holds files of several splits ({listed}), whose records would be mixed.",
-            hint=f"Choose one: split={'train' if 'train' in splits else min(splits)!r}. "
-            "Give the folder, pattern or list of one of them, or a list of all files if that is meant.",
+            hint=f"Choose one: split={'train' if 'train' in splits else min(splits)!r}, "
+            "or give a pattern or a list of the files that are meant.",
+            path=folder,
+            option="split",
+            splits=sorted(splits),
         )
     return sorted(found, key=key)
 

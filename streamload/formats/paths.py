@@ -105,8 +105,10 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
     if len(splits) > 1:
         raise ConfigError(
             f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",
-            hint=f"Open one of them: {found[0]}.",
+            hint=f"Choose one: split={'train' if 'train' in splits else splits[0]!r}, or open its folder.",
             path=folder,
+            option="split",
+            splits=splits,
         )
     return [*found, *beside] if found else []
 

@@ -22,15 +22,14 @@ from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
 from streamload.formats.naming.field_names import Fields
-from streamload.formats.tables.nulls import HeldWithNulls
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.schema import ARRAY, BYTES, TEXT
-from streamload.source import Column, Source
+from streamload.source import Column, NullableColumn, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN13"
+MAGIC = b"SLPLAN14"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -264,12 +263,8 @@ def _refuse_unknown_files(source: Source, numbers: Sequence[int]) -> None:
 def _refuse_unheld(column: Column, source: Source) -> None:
     """Raise ValueError where values that were kept are not those of all records: compiled code copies them without another look."""
     field = column.field
-    if isinstance(column, HeldWithNulls):
-        nulls, starts = column.nulls, column.starts
-        inside = not len(nulls) or (nulls[0] >= 0 and nulls[-1] < len(source) and not (np.diff(nulls) <= 0).any())
-        if nulls.ndim != 1 or not inside or not np.array_equal(starts, source.file_starts):
-            raise ValueError("nulls are of no record")
-        column = column.stored
+    if field.name in source.nulls:
+        column = cast(NullableColumn, column).filled()
     if bool(field.ragged) != hasattr(column, "lengths"):
         raise ValueError("a field is ragged, and its records are not")
     if isinstance(column, InMemory) and (column.values.shape != (len(source), *field.shape) or column.values.dtype != field.dtype):

@@ -44,6 +44,10 @@ class JaxForm:
         """What is handed out: JAX itself waits for what is on its way."""
         return begun
 
+    def make(self, batch: Batch) -> Any:
+        """What is handed out, of a batch that was not begun ahead."""
+        return self.begin(batch)
+
     def _array(self, batch: Batch, name: str) -> NDArray[Any]:
         choice = self._choice
         array = narrowed(choice.value(batch, name), self._dtypes[name], name, cure=CURE)

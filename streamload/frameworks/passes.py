@@ -27,6 +27,10 @@ class Form(Protocol):
         """What the user is given, made of what `begin` returned."""
         ...
 
+    def make(self, batch: Batch) -> Any:
+        """Both in one, for batches that are not begun ahead."""
+        ...
+
 
 class EpochSetter:
     """The object that trainers find under `sampler`, and whose `set_epoch` they call. It is no sampler otherwise."""
@@ -63,10 +67,7 @@ class Passes:
 
     def __iter__(self) -> Iterator[Any]:
         # A `map` keeps no reference to a batch, and may be shared by threads as an epoch may.
-        return self._ahead() if self._form.ahead else map(self._made, self.loader)
-
-    def _made(self, batch: Batch) -> Any:
-        return self._form.finish(self._form.begin(batch))
+        return self._ahead() if self._form.ahead else map(self._form.make, self.loader)
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()
@@ -128,12 +129,13 @@ def at_the_end(loader: Loader) -> bool:
 
 
 def counted_in_last_step(loader: Loader) -> int:
-    """How many records of an epoch's last step count, over all ranks, if rows are added to fill it up; 0 otherwise, and for mixtures."""
+    """How many records of the last step of the pass that begins now count, over all ranks, if rows are added to fill it up; 0 otherwise,
+    and for mixtures. After a resume with another batch size or number of ranks it is not what it is in whole epochs."""
     shares = loader._plan.shares  # pyright: ignore[reportPrivateUsage]
     if len(shares.parts) != 1 or shares.drop_last or (shares.ranks == 1 and not shares.pad_last):
         return 0
-    part = shares.parts[0]
-    return part.n % (part.count * shares.ranks)
+    part, (place,) = shares.parts[0], loader._delivery.progress.next_pass().positions  # pyright: ignore[reportPrivateUsage]
+    return (part.n - place.position) % (part.count * shares.ranks)
 
 
 def allow_copies(loader: Loader) -> None:

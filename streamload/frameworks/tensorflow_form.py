@@ -38,6 +38,10 @@ class TensorFlowForm:
         """The same."""
         return begun
 
+    def make(self, batch: Batch) -> Any:
+        """The same, of a batch that was not begun ahead."""
+        return self.begin(batch)
+
 
 class CountedPasses:
     """Passes of a known number of batches, as two functions that tf.data calls: `begin` a pass, and give the `following` batch of it.

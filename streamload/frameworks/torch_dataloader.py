@@ -49,6 +49,10 @@ class _LastNoted:
         made, last = begun
         return self._form.finish(made), last
 
+    def make(self, batch: Batch) -> tuple[Any, bool]:
+        """The same, of a batch that was not begun ahead."""
+        return self._form.make(batch), at_the_end(self._loader)
+
 
 class BatchDataLoader(DataLoader[Any]):
     """A DataLoader that gives a loader's batches, and loads nothing itself.
@@ -99,10 +103,11 @@ class BatchDataLoader(DataLoader[Any]):
         self.end_of_dataloader, self.remainder = False, -1
         if gradients is not None:
             gradients._add_dataloader(self)
+        counted = counted_in_last_step(self.loader)
         try:
             for made, last in self._noted:
                 if last:
-                    self.end_of_dataloader, self.remainder = True, counted_in_last_step(self.loader)
+                    self.end_of_dataloader, self.remainder = True, counted
                 yield made
         finally:
             if gradients is not None:

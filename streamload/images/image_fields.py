@@ -28,6 +28,8 @@ LOOKED_AT = 64
 """Records whose headers say what a field holds."""
 FEW_NBYTES = 16 * 1024**2
 """Of records that are looked at when the first one is no image."""
+NAMED_AS_IMAGES = ("Images", "tar")
+"""Formats whose fields of bytes are files that are called as images are: one that is none is a damaged one."""
 LOOKED_NBYTES = 256 * 1024**2
 """Fewer are looked at where they are larger than this together."""
 
@@ -88,7 +90,8 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     stored = _bytes_of(source, column)
     try:
         seen = _looked_at(source, stored)
-        heads, refusals = seen.told(asked=isinstance(wish, Decode))
+        one_is_bad = len(seen.refusals) == 1 and source.format_name in NAMED_AS_IMAGES
+        heads, refusals = seen.told(asked=isinstance(wish, Decode) or one_is_bad)
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -96,7 +99,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     if not heads and isinstance(wish, Decode):
         raise refusals[0].error(f"{source.title}: '{name}' cannot be decoded: its first record", hint="Leave it out of decode=.")
     if not heads:
-        notes += _notes_on_bytes(name, seen, refusals)
+        notes += _notes_on_bytes(name, seen, refusals, named=source.format_name in NAMED_AS_IMAGES)
         return column
     spec = _asked_spec(source, name, wish, heads, notes) if isinstance(wish, Decode) else _own_spec(source, name, heads, notes)
     if spec is None:
@@ -114,7 +117,7 @@ def _bytes_of(source: Source, column: Column) -> RaggedColumn:
     return cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
 
 
-def _notes_on_bytes(name: str, seen: LookedAt, refusals: Sequence[ImageError]) -> Iterator[str]:
+def _notes_on_bytes(name: str, seen: LookedAt, refusals: Sequence[ImageError], *, named: bool) -> Iterator[str]:
     """Why a field is not decoded of which too few records looked at are images, as far as that may surprise."""
     if seen.heads:
         count = len(seen.heads) + len(refusals)
@@ -122,6 +125,8 @@ def _notes_on_bytes(name: str, seen: LookedAt, refusals: Sequence[ImageError]) -
             f"'{name}' is delivered as bytes: {len(refusals):,} of {count:,} records looked at are no images (one {refusals[0].why}); "
             f"decode={{{name!r}: (224, 224)}} takes the others, and on_bad_record= says what becomes of these"
         )
+    elif named and refusals[0].kind is not UnsupportedFeatureError:
+        yield f"'{name}' is delivered as bytes: none of {len(refusals):,} records looked at is an image (one {refusals[0].why})"
     elif refusals[0].kind is UnsupportedFeatureError:
         yield f"'{name}' is delivered as bytes: its first record {refusals[0].why}"
 
@@ -198,7 +203,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
 def _looked_at(source: Source, stored: RaggedColumn) -> LookedAt:
     """What some records begin as."""
     known: LookedAt | None = stored.looked_at
-    return look_at(stored, len(source), source.fingerprints) if known is None else known
+    return look_at(stored, len(source), source.fingerprints, named=source.format_name in NAMED_AS_IMAGES) if known is None else known
 
 
 def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
@@ -238,8 +243,11 @@ class LookedAt:
         return (list(self.heads), list(self.refusals)) if len(self.heads) > enough else ([], list(self.refusals))
 
 
-def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint]) -> LookedAt:
-    """Heads of records all over a column whose records are addressable, else of the first ones."""
+def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint], *, named: bool = False) -> LookedAt:
+    """Heads of records all over a column whose records are addressable, else of the first ones.
+
+    If these are `named` as images are, no record decides for others; elsewhere few are looked at where the first is no image.
+    """
     count = min(records_there, LOOKED_AT, max(1, LOOKED_NBYTES // max(1, stored_nbytes(column))))
     records = np.arange(count, dtype=np.int64)
     if column.addressable:
@@ -252,7 +260,7 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
         found: Ragged = read_records(column, reader, records[:1])
-        if format_of(found.values.data) is None:
+        if format_of(found.values.data) is None and not named:
             # Other bytes, most likely, or a bad record: a few more tell, unless they are large.
             records = records[: max(1, min(4, FEW_NBYTES // max(1, len(found.values))))]
         if len(records) > 1:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order import source_rows, valid_rows
+from streamload.order import RunPosition, SharedSteps, source_rows, valid_rows
 from streamload.ragged import Ragged
 from streamload.workers.scheduler import FinishedStep
 
@@ -22,6 +22,22 @@ UNPACKING = frozenset(dis.opmap[name] for name in ("UNPACK_SEQUENCE", "UNPACK_EX
 
 MOST_LISTED = 6
 """Fields that the text about taking a batch apart lists."""
+
+
+_new = object.__new__
+
+
+class StateMaker(Protocol):
+    """Who has handed out a batch, and knows the state after it."""
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of the parts of a mixture; empty for a single source."""
+        ...
+
+    def state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
+        """The loader's state where the run, cut into steps by `shares`, stands at this position."""
+        ...
 
 
 class Batch(Mapping[str, Any]):
@@ -35,7 +51,10 @@ class Batch(Mapping[str, Any]):
     that rebuild what they move to a device, has fields and nothing else: asking it for `records` is an AttributeError.
     """
 
-    __slots__ = ("_fields", "_source", "_state", "_valid", "epoch", "records", "source_names", "step", "total_step")
+    __slots__ = (
+        "_fields", "_handed_by", "_shares", "_source", "_state", "_step", "_valid",
+        "epoch", "records", "source_names", "step", "total_step",
+    )  # fmt: skip
 
     _fields: Mapping[str, Any]
     records: NDArray[np.int64]
@@ -48,6 +67,10 @@ class Batch(Mapping[str, Any]):
     """The number of the step, counting on through epochs."""
     source_names: tuple[str, ...]
     """The parts of a mixture, by their numbers in `source`; empty where there is one source."""
+    _step: FinishedStep
+    """Of a batch that a loader hands out, what all members but the fields are made of when somebody asks for them."""
+    _shares: SharedSteps
+    _handed_by: StateMaker
     _state: Callable[[], dict[str, Any]] | None
     _valid: Callable[[], NDArray[np.bool_]] | NDArray[np.bool_] | None
     _source: Callable[[], NDArray[np.int8]] | NDArray[np.int8] | None
@@ -79,22 +102,28 @@ class Batch(Mapping[str, Any]):
             self.source_names = source_names
 
     @classmethod
-    def of_step(cls, step: FinishedStep, state: Callable[[], dict[str, Any]], source_names: tuple[str, ...]) -> Batch:
-        """The batch of a step, without the arguments that making any other one takes: one is made for every step.
+    def of_step(cls, step: FinishedStep, shares: SharedSteps, handed_by: StateMaker) -> Batch:
+        """The batch of a step of a run that is cut into steps by `shares`.
 
-        `source_names` are the parts of a mixture; none where there is one source.
+        One is made for every step, and most are asked for a field or two and nothing else: `__getattr__` makes the rest.
         """
-        planned, counted, fields, records, _ = step
-        batch = cls.__new__(cls)
-        batch._fields = fields
-        batch.records = records
-        batch.epoch, batch.step, batch.total_step = planned.begin[:3]
-        batch._state = state
-        left = counted if counted and len(records) < planned.rows else ()  # Else rows that do not count stand for what was left out.
-        batch._valid = partial(valid_rows, planned, counted) if (counted or planned.short) and not left else None
-        batch._source = partial(source_rows, planned, left) if source_names else None
-        batch.source_names = source_names
+        batch = _new(cls)
+        batch._fields = step[2]
+        batch._step = step
+        batch._shares = shares
+        batch._handed_by = handed_by
         return batch
+
+    if not TYPE_CHECKING:  # Type checkers should go on to find members that are misspelt.
+
+        def __getattr__(self, name: str) -> Any:
+            """A member that nobody has asked for yet: Python calls this where there is no such attribute."""
+            make = _MAKERS.get(name)
+            if make is None or getattr(self, "_step", None) is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            value = make(self, self._step)
+            setattr(self, name, value)
+            return value
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -171,11 +200,46 @@ class Batch(Mapping[str, Any]):
 
     def tuple(self, *names: str) -> tuple[Any, ...]:
         """The arrays of the named fields, for `image, label = batch.tuple("image", "label")`."""
-        return tuple(self[name] for name in names)
+        try:
+            return tuple(map(self._fields.__getitem__, names))
+        except KeyError:
+            return tuple([self[name] for name in names])  # Its error says which fields there are.
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}: {_kind(array)}" for name, array in self._fields.items())
         return f"<Batch {self.step} of epoch {self.epoch}: {shown}>" if hasattr(self, "records") else f"<Batch: {shown}>"
+
+
+def _state_of(batch: Batch, step: FinishedStep) -> Callable[[], dict[str, Any]]:
+    return partial(batch._handed_by.state_at, batch._shares, step.planned.end)  # pyright: ignore[reportPrivateUsage]
+
+
+def _source_names(batch: Batch, _: FinishedStep) -> tuple[str, ...]:
+    return batch._handed_by.source_names  # pyright: ignore[reportPrivateUsage]
+
+
+def _left_of(step: FinishedStep) -> tuple[int, ...]:
+    """By segment, the rows that are left of it; empty if rows that do not count stand for what was left out, or nothing was."""
+    return step.valid if step.valid and len(step.records) < step.planned.rows else ()
+
+
+def _valid_of(_: Batch, step: FinishedStep) -> Callable[[], NDArray[np.bool_]] | None:
+    uneven = (step.valid or step.planned.short) and not _left_of(step)
+    return partial(valid_rows, step.planned, step.valid) if uneven else None
+
+
+_MAKERS: dict[str, Callable[[Batch, FinishedStep], Any]] = {
+    # People collect record numbers; a copy of a few bytes spares them a held slot.
+    "records": lambda _, step: step.records.copy(),
+    "epoch": lambda _, step: step.planned.begin.epoch,
+    "step": lambda _, step: step.planned.begin.step,
+    "total_step": lambda _, step: step.planned.begin.total_step,
+    "source_names": _source_names,
+    "_state": _state_of,
+    "_valid": _valid_of,
+    "_source": lambda batch, step: partial(source_rows, step.planned, _left_of(step)) if batch.source_names else None,
+}
+"""How the members of a batch are made of its step."""
 
 
 def unpacks(frame: FrameType) -> bool:

@@ -18,7 +18,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from streamload.errors import LoaderClosedError, StreamloadError, without_frames
@@ -49,7 +48,7 @@ class Delivery:
         self.progress = progress
         self.built = tuple(part.count for part in plan.parts)
         """Records of each part in a batch, as they were when the loader was made."""
-        self._mixed = tuple(part.name for part in plan.parts) if len(plan.parts) > 1 else ()
+        self.source_names = tuple(part.name for part in plan.parts) if len(plan.parts) > 1 else ()
         """The names of the parts of a mixture; empty for a single source."""
         self._distributed = distributed
         self._said_unshared = False
@@ -152,7 +151,7 @@ class Delivery:
         with self._turn:
             if self._current is None or self._current() is not epoch:
                 self._make_current(epoch)
-            progress, plan = self.progress, self.plan
+            progress = self.progress
             if progress.steps.is_over(progress.at):
                 progress.finish()
                 return None
@@ -160,8 +159,8 @@ class Delivery:
             step = self._next_step()
             if step is None:
                 return None
-            self._counters.handed(len(step.records), asked_ns)
-            return Batch.of_step(step, partial(self._state_at, plan.shares, step.planned.end), self._mixed)
+            self._counters.handed(len(step[3]), asked_ns)
+            return Batch.of_step(step, self.plan.shares, self)
 
     def _make_current(self, epoch: Epoch) -> None:
         """Begin a pass that has not begun. Raises LoaderClosedError if a newer pass has begun, or the loader was closed meanwhile."""
@@ -182,7 +181,7 @@ class Delivery:
                 if bad:
                     self.bad_log.note(step.epoch, [BadRow(*row) for row in bad])
                 handed = len(records) > 0
-                progress.reach(planned.end, handed=handed)
+                progress.reach(planned[1], handed=handed)
                 if handed:
                     if scheduler.copies and not self._said_copies:
                         self._say_copies()
@@ -224,9 +223,10 @@ class Delivery:
         """The state after the last batch that was handed out; if `set_epoch` was called since, at the beginning of that epoch."""
         progress = self.progress
         at = progress.next_pass() if progress.asked is not None and self._running is None else progress.at
-        return self._state_at(self.plan.shares, at)
+        return self.state_at(self.plan.shares, at)
 
-    def _state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
+    def state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
+        """The state at this position of a run that is cut into steps by `shares`."""
         return state_of(self.identity, shares, at)
 
     @property

@@ -46,7 +46,7 @@ def _by_class(data: Source, name: str, draws: int | None, indices: NDArray[np.in
     if data.schema[name].dtype.kind == "f" and not data.schema[name].ragged:
         raise ConfigError(
             f"weights={name!r} is a field of {data.schema[name].dtype}, whose values are no classes.",
-            hint=f"To weigh records by its numbers, give these: weights=data[:][{name!r}].",
+            hint=f"To weigh records by its numbers, give these: weights=data[{name!r}].",
         )
     labels = Labels(f"weights={name!r}")
     for values in _chosen(data, name, indices):

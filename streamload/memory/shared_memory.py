@@ -82,6 +82,12 @@ class SharedBlock:
                 raise _no_descriptor(purpose, cast(OSError, error)) from error
             raise _no_memory(purpose, nbytes, error) from error
 
+    @property
+    def mapping(self) -> mmap.mmap:
+        """The mapping that arrays of this memory keep alive. There is none after `close`."""
+        assert self._map is not None
+        return self._map
+
     def keep_from_forks(self) -> None:
         """A forked child of this process does not get the mapping: it must not watch it change."""
         self._advise("MADV_DONTFORK")

@@ -19,6 +19,7 @@ Rules, which everything here keeps:
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from collections import deque
@@ -112,16 +113,13 @@ def _typed(whole: NDArray[np.uint8], offset: int, field: Field, count: int) -> N
     return np.ndarray((count, *field.shape), field.dtype, whole, offset)
 
 
-def interface_of(address: int, nbytes: int) -> dict[str, Any]:
-    """Writable memory, as NumPy takes it over."""
-    return {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
-
-
 def _leased(leases: Sequence[LeaseRef | None], nbytes: int) -> Callable[[], list[Piece]]:
     """The pieces of a ring whose slots are leased now."""
     return lambda: [(slot * nbytes, nbytes) for slot, lease in enumerate(leases) if lease is not None and lease() is not None]
 
 
+UINT8, INT64 = np.dtype(np.uint8), np.dtype(np.int64)
+_array = np.ndarray
 NOT_FILLED = -1
 """What the head of a slot says until its task is done."""
 NO_HEADS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -150,20 +148,12 @@ class SlotState(Enum):
 FREE, ASKED, FILLED, LEASED = SlotState
 
 
-class Lease:
-    """A batch's hold on its slot: the object that all its arrays lead back to."""
-
-    __slots__ = ("__array_interface__", "__weakref__", "memory")
-
-    def __init__(self, memory: NDArray[np.uint8], interface: dict[str, Any]) -> None:
-        # The mapping itself, not the block: a block lets go of it when the loader is closed.
-        self.memory = memory
-        self.__array_interface__ = interface
-
-
-class LeaseRef(weakref.ref[Lease]):
+class LeaseRef(weakref.ref["NDArray[np.uint8]"]):
     """A weak reference to a lease, which knows its slot. When the lease dies, `deque.append` notes this, and no line of Python runs:
-    an interrupt that came in one would be lost, and the slot with it."""
+    an interrupt that came in one would be lost, and the slot with it.
+
+    A lease is a batch's hold on its slot: an array of the whole slot, which every array of the batch leads back to.
+    """
 
     __slots__ = ("slot",)
     slot: int
@@ -207,12 +197,10 @@ class Slots:
         self._places = [(field.name, field.shape, field.dtype, at) for field, at in places]
         self._whole = [(field.name, (layout.batch_size, *field.shape), field.dtype, at) for field, at in places]
         """Of each field, its name, shape, dtype and place in a slot that is full, as most are."""
-        self._records = [
-            np.ndarray((layout.batch_size,), np.int64, self.ring.bytes, slot * layout.nbytes + layout.records_offset)
-            for slot in range(count)
-        ]
-        begin = self.ring.address
-        self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
+        self._slot_shape = (layout.nbytes,)
+        # The mapping itself, not the block, which lets go of it when the loader is closed; nor an array over it: NumPy has an array
+        # over an array refer to the first of them, which would pass over the lease.
+        self._mapping: mmap.mmap | bytes = self.ring.mapping
         self._leases: list[LeaseRef | None] = [None] * count
         self.ring.keep_for_forks(_leased(self._leases, layout.nbytes))
 
@@ -268,7 +256,10 @@ class Slots:
         self._free.append(slot)
 
     def lease(self, slot: int, count: int) -> tuple[dict[str, Any], NDArray[np.int64], bool]:
-        """Show a filled slot of `count` records: its fields, the record numbers, and whether they had to be copied (rule 5)."""
+        """Show a filled slot of `count` records: its fields, the record numbers, and whether they had to be copied (rule 5).
+
+        The record numbers lie in the slot, too, and hold it as fields do.
+        """
         while self._returned:
             self._release(self._returned.popleft().slot)
         layout = self.layout
@@ -283,16 +274,13 @@ class Slots:
         self._states[slot] = LEASED
         self._leased += 1
         with LENDING:
-            lease = Lease(self.ring.bytes, self._interfaces[slot])
-            self._leases[slot] = ref = LeaseRef(lease, self._returned.append)
+            whole: NDArray[np.uint8] = _array(self._slot_shape, UINT8, self._mapping, slot * layout.nbytes)
+            self._leases[slot] = ref = LeaseRef(whole, self._returned.append)
             ref.slot = slot
-        whole = np.asarray(lease)
         if count == layout.batch_size and not self._ragged:
-            fields = {name: np.ndarray(shape, dtype, whole, offset) for name, shape, dtype, offset in self._whole}
-        else:
-            fields, _ = self._arrays(whole, count)
-        # People collect record numbers; a copy of a few bytes spares them a held slot.
-        return fields, self._records[slot][:count].copy(), False
+            fields = {name: _array(shape, dtype, whole, offset) for name, shape, dtype, offset in self._whole}
+            return fields, _array((count,), INT64, whole, layout.records_offset), False
+        return *self._arrays(whole, count), False
 
     def overflown(
         self, slot: int, count: int, capacities: Sequence[int], memory: NDArray[np.uint8]
@@ -322,5 +310,5 @@ class Slots:
     def close(self) -> None:
         """Let go of the ring. Leased arrays stay valid: the memory goes with the last of them."""
         self._heads = self._canaries = np.empty(0, np.int64)
-        self._records = []
+        self._mapping = b""
         self.ring.close()

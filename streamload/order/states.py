@@ -150,7 +150,8 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
     if version == 1:
         return _read_old(given, run, steps)
     parts = _parts(given)
-    _check_same(given, "mode", run.mode)
+    if MIXTURE in (given["mode"], run.mode):  # What a source's own order is, is compared after its records: other data may have another.
+        _check_same(given, "mode", run.mode)
     _check_same(given, "order_version", ORDER_VERSION)
     _check_same(given, "seed", run.seed)
     if list(parts) != [one.name for one in run.parts]:
@@ -207,8 +208,8 @@ def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Par
             hint="Resume with the data that it was written for, or begin anew.",
             difference="records",
         )
-    _check_same(part, "mode", ours.mode, where)
     _check_same(part, "schema", ours.schema, where)
+    _check_same(part, "mode", ours.mode, where)
     _check_same(part, "lanes", ours.lanes, where)
     contents, weights = _digest(part, "contents"), _digest(part, "weights")
     if contents is not None and ours.contents is not None and contents != ours.contents:
@@ -329,7 +330,7 @@ _MEANINGS = {
     "order_version": "version of the record order",
     "mode": "kind of order",
     "order": "order (cuts, windows, subset)",
-    "schema": "fields of a record",
+    "schema": "digest of the fields (names, dtypes, shapes)",
     "lanes": "number of lanes",
 }
 _REMEDIES = {

@@ -7,7 +7,7 @@ where they permuted records. Where all weights are equal, and there are as many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -177,6 +177,12 @@ def stretches_of(weights: Any, indices: NDArray[np.int64] | None, n: int) -> Cal
 
     With `indices`, those of the chosen records. Raises ConfigError for what is no array of n numbers.
     """
+    if isinstance(weights, Mapping):
+        raise ConfigError(
+            f"weights= is a dict, and the data is no mixture, but one source of {n:,} records.",
+            hint="Give one weight for each record, such as np.array([0.2, 0.8])[data['label']] of two classes; "
+            "or the name of a field, each value of which is then drawn equally often.",
+        )
     values = given_array(weights, name="weights=", holds="one number a record")
     if values.shape != (n,):
         raise ConfigError(

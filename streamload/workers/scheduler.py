@@ -89,7 +89,7 @@ class FinishedStep(NamedTuple):
     """By name: an array of shape (count, *shape), or a `Ragged` of count records. They lie in a slot of shared memory, or in memory
     of the step's own."""
     records: NDArray[np.int64]
-    """The record number of each row, shape (count,)."""
+    """The record number of each row, shape (count,). They may lie in the slot, and hold it."""
     bad: tuple[tuple[int, int, str], ...]
     """Records that could not be delivered, as `tasks.Filled` has them."""
 

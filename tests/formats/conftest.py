@@ -14,6 +14,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of entries, in which files and folders count as settled at once."""
     monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", 0.1)
     return tmp_path / "cache" / "index"
 
 

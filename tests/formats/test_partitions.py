@@ -84,9 +84,9 @@ def test_splits_are_never_mixed(words: str, names: tuple[str, ...], tmp_path: Pa
     one = re.findall("[a-z]+", words)
     assert str(caught.value) == (
         f"{tmp_path} holds files of several splits ({words}), whose records would be mixed. "
-        f"Choose one: split={'train' if 'train' in one else 'trn'!r}. "
-        "Give the folder, pattern or list of one of them, or a list of all files if that is meant."
+        f"Choose one: split={'train' if 'train' in one else 'trn'!r}, or give a pattern or a list of the files that are meant."
     )
+    assert (caught.value.details["option"], caught.value.details["splits"]) == ("split", one)
     assert len(open_source([tmp_path / name for name in names])) == 3 * len(names)
     for split, count in zip(one, re.findall("[0-9]+", words), strict=True):
         with open_source(tmp_path, split=split) as source:

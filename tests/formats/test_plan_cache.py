@@ -326,25 +326,6 @@ def test_small_fields_with_nulls_are_kept_with_their_nulls(tmp_path: Path, kept:
             source[4]
 
 
-@pytest.mark.parametrize("lie", [[1, 4, 99], [-1, 4, 7], [1, 1, 7]])
-def test_nulls_that_are_kept_are_of_records(lie: list[int], tmp_path: Path, kept: Path):
-    """Numbers of no record, and one twice, are not believed."""
-    path = file_with_nulls(tmp_path / "a.parquet")
-    open_source(path).close()
-    (entry,) = kept.iterdir()
-    said, arrays = disk_cache.unpack(plan_cache.MAGIC, np.fromfile(entry, np.uint8))
-    arrays = [array.copy() for array in arrays]
-    numbers = arrays[said["pools"].index("<i8")].view("<i8")
-    for at in range(len(numbers) - 2):
-        if numbers[at : at + 3].tolist() == [1, 4, 7]:
-            numbers[at : at + 3] = lie
-    entry.write_bytes(b"".join(disk_cache.pack(plan_cache.MAGIC, said, arrays)))
-    with open_source(path) as source:
-        assert source[6]["label"] == 6
-        with pytest.raises(NullValueError, match="null at row 4 of column 'label'"):
-            source[4]
-
-
 def test_an_entry_larger_than_all_may_be_is_not_read(tmp_path: Path, kept: Path):
     """It is thrown away, and written anew."""
     expected = parquet_files.write(tmp_path / "a.parquet")

@@ -96,6 +96,24 @@ def test_accelerate_skips_and_saves(path: Path, accelerator: Any, tmp_path: Path
         assert [numbers.tolist() for numbers in batches] == whole[1][4:]
 
 
+@pytest.mark.parametrize(("size", "step"), [(64, 0), (30, 0), (30, 4)])
+def test_accelerate_hears_how_many_records_of_the_last_step_count(path: Path, size: int, step: int) -> None:
+    """Of both ranks together, also in the rest of an epoch that began with another batch size, and in the whole epoch after it."""
+    with loader_of(path, distributed=(0, 2)) as loader:
+        loader.seek(epoch=0, step=step)
+        state = loader.state_dict()
+    ranks = [loader_of(path, distributed=(rank, 2), batch_size=size) for rank in range(2)]
+    for loader in ranks:
+        loader.load_state_dict(state)
+    both = [sl.for_torch(loader, "valid", dataloader=True) for loader in ranks]
+    for _ in range(2):
+        *_, last = zip(*both, strict=True)
+        counted = sum(int(valid.sum()) for valid in last)
+        assert [batches.remainder for batches in both] == [counted % (2 * size)] * 2
+    for loader in ranks:
+        loader.close()
+
+
 def test_accelerate_joins_uneven_inputs(path: Path, accelerator: Any) -> None:
     """It finds nothing to even out."""
     with loader_of(path) as loader:

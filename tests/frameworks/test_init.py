@@ -118,7 +118,7 @@ def test_scripts_run(path: Path, tmp_path: Path, framework: str) -> None:
     ("more", "said"),
     [
         (["--framework", "torhc"], "--framework torhc is not known. Did you mean 'torch'?"),
-        (["--image", "kind"], "--image kind cannot be the image of an example. An image is uint8 of shape"),
+        (["--image", "kind"], "--image kind cannot be the image that a script trains on. Scripts are for images with classes"),
         (["--output", "{path}"], "exists already. Name another with --output, or remove it."),
     ],
     ids=["a framework that there is not", "an image that is none", "a file that exists"],
@@ -131,12 +131,47 @@ def test_what_cannot_be_written_is_said(path: Path, more: list[str], said: str, 
     assert path.read_bytes() == before
 
 
+def test_photographs_of_different_sizes_are_scaled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script is written for the folder as it lies, and the command says to what size, and how to choose another."""
+    for number in range(6):
+        (tmp_path / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20 + number, 18)).save(tmp_path / "photos" / "ab"[number % 2] / f"{number}.jpg")
+    assert main(["init", str(tmp_path / "photos"), "--output", str(tmp_path / "train.py")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "images of different sizes are scaled and cut to 224x224; --decode HxW says another size" in said
+    script = (tmp_path / "train.py").read_text()
+    assert "CLASSES, SHAPE = 2, (224, 224, 3)\n" in script
+    assert "sl.open(given.path, (IMAGE, LABEL), decode=(224, 224))" in script
+    assert main(["init", str(tmp_path / "photos"), "--output", "-", "--decode", "32x32"]) == 0
+    assert "decode=(32, 32)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("word", "framework"), [("PyTorch", "torch"), ("sklearn", "scikit_learn"), ("scikit-learn", "scikit_learn")])
+def test_frameworks_by_their_other_names(path: Path, word: str, framework: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As their makers write them, and as Python imports them."""
+    scripts = []
+    for name in (word, framework):
+        assert main(["init", str(path), "--framework", name, "--output", "-"]) == 0
+        scripts.append(capsys.readouterr().out)
+    assert scripts[0] == scripts[1]
+
+
+def test_no_script_hides_a_module_that_it_imports(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside torch.py, `import torch` would import the script."""
+    where = path.parent / "torch.py"
+    assert main(["init", str(path), "--output", str(where)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{where} would be imported in place of the module 'torch', which the script needs." in said
+    assert said.endswith("Give it another name: --output train_torch.py.")
+    assert not where.exists()
+
+
 def test_labels_below_zero_and_fields_that_are_missing_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With what to do instead."""
     images = np.zeros((5, 20, 20, 3), np.uint8)
     for name, fields, said in (
         ("negative", {"image": images, "label": np.arange(5) - 1}, "holds -1, and classes are numbered from 0."),
-        ("none", {"image": images}, "no field can be the label of an example."),
+        ("none", {"image": images}, "no field can be the label that a script trains on."),
         ("none", {"image": images}, "`streamload plan` prints a Loader call for fields of any kind."),
         (
             "constant",

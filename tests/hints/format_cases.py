@@ -280,6 +280,9 @@ def of_stores(here: Path) -> Iterator[Case]:
     for chunk in (here / "empty.zarr" / "x").glob("[0-9]*"):
         chunk.unlink()
     yield case(opened("empty.zarr"), {}, "fields=['x']")
+    for split in ("train", "test"):
+        store(f"splits/{split}.zarr", x=Y)
+    yield case(opened("splits"), {}, ("split='train'", {"split": "train"}))
     store("objects.zarr", y=Y)
     told = (here / "objects.zarr" / "y" / ".zarray").read_text()
     (here / "objects.zarr" / "o").mkdir()

@@ -158,7 +158,9 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
     )
     yield case(call, {"indices": twice}, *ways, ("indices.astype(bool)", {"indices": np.resize(twice, 40).astype(bool)}))
     yield case(call, {"indices": twice + 2}, *ways[:1], ways[1], ways[2])
-    yield case(call, {"weights": "odd"}, ("weights=data[:]['odd']", {"weights": data[:]["odd"]}))
+    given = ("np.array([0.2, 0.8])[data['label']]", {"weights": np.linspace(0.1, 1, 40)[data["label"]]})
+    yield case(call, {"weights": {0: 0.2, 1: 0.8}}, given, ("the name of a field", {"weights": "label"}))
+    yield case(call, {"weights": "odd"}, ("weights=data['odd']", {"weights": data["odd"]}))
     yield case(
         call,
         {"weights": "label", "shuffle": sl.Listed(down)},

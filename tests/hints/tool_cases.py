@@ -61,7 +61,8 @@ def of_images(small: bytes, large: bytes) -> Iterator[Case]:
     members = [(f"{at:03}.json", b'{"label": 1}') for at in range(80)] + [(f"{at:03}.late.png", small) for at in range(70, 80)]
     Path("hardly.tar").write_bytes(tar_of(sorted(members)))
     likes = command("convert", "likes", "likes.npz", "--dry-run")
-    yield case(likes, {}, ("--size HEIGHTxWIDTH", {"more": "--size 16x16"}), ("--on-bad skip", SKIP))
+    keep = ("--store keep", command("convert", "likes", "likes.parquet", "--dry-run", "--store", "keep"))
+    yield case(likes, {}, ("--size HEIGHTxWIDTH", {"more": "--size 16x16"}), keep, ("--on-bad skip", SKIP))
     yield case(command("convert", "few", "few.npz", "--dry-run"), {}, ("--on-bad skip", SKIP))
     hardly = command("convert", "hardly.tar", "hardly.npz", "--dry-run")
     yield case(hardly, SKIP, ("--fields without it: label", {"more": "--fields label"}))
@@ -145,9 +146,11 @@ def of_scripts() -> Iterator[Case]:
     init = command("init", SOURCE, "--label", "label", "--output", "train.py")
     init()
     yield case(init, {}, ("--output", {"more": "--output other.py"}), ("remove it", lambda: (os.remove("train.py"), init())))
-    for more in ("", "--image image"):
-        scaled = ("--decode 64x64", {"more": f"{more} --decode 64x64"})
-        yield case(command("init", "sizes.parquet", "--output", "-"), {"more": more}, scaled)
+    shadow = command("init", SOURCE, "--label", "label")
+    yield case(shadow, {"more": "--output torch.py"}, ("--output train_torch.py", {"more": "--output train_torch.py"}))
+    stored = command("init", "sizes.parquet", "--output", "-")
+    for more in ("", "--image image "):
+        yield case(stored, {"more": f"{more}--decode no"}, ("--decode 64x64", {"more": f"{more}--decode 64x64"}))
     np.savez("below.npz", image=np.ones((9, 16, 16, 3), "u1"), label=np.arange(9) - 1, y=np.arange(9))
     below = command("init", "below.npz", "--output", "-")
     yield case(below, {}, ("--label", {"more": "--label y"}))

@@ -208,6 +208,9 @@ def test_a_batch_of_a_mixture_says_whose_records_are_left(tmp_path: Path, ranks:
                 assert len(batch.source) == len(batch.valid) == len(batch.records) == len(batch["image"])
                 assert (batch["label"] == batch.records * 10).all()
                 assert batch.valid.all() == (ranks == 1 or len(wanted) == 9)
+            made.set_counts({"b": 0, "c": 0})
+            first = next(iter(made))
+            assert len(first.source) == len(first.valid) == len(first.records) == (2 if ranks == 1 else 3)
 
 
 @pytest.mark.parametrize("policy", ["substitute", "skip"])

@@ -116,6 +116,36 @@ def test_a_list_of_all_batches_is_right_and_says_once_what_it_costs(tmp_path: Pa
 
 
 @WORKERS
+def test_record_numbers_that_are_collected_keep_no_batch(tmp_path: Path, workers: int) -> None:
+    data = sl.open(write(tmp_path / "data.h5"))
+    with sl.Loader(data, batch_size=9, num_workers=workers) as loader:
+        collected = [(batch.records, batch["label"].copy()) for batch in loader]
+        assert loader.stats.copies == 0
+    for records, label in collected:
+        assert (values(100)[1][records] == label).all()
+    assert sorted(np.concatenate([records for records, _ in collected])) == list(range(100))
+
+
+@WORKERS
+def test_a_batch_says_late_what_it_would_have_said_at_once(tmp_path: Path, workers: int) -> None:
+    """Its members are made when they are asked for; by then the loader stands elsewhere, has batches of another size, or is closed."""
+    data = sl.open(write(tmp_path / "data.h5"))
+
+    def said(batch: sl.Batch) -> tuple[Any, ...]:
+        own = batch.records.tolist(), batch.valid.tolist(), batch.source.tolist(), batch.source_names
+        return *own, batch.epoch, batch.step, batch.total_step, batch.state_dict()
+
+    with sl.Loader(data, batch_size=9, num_workers=workers, distributed=(1, 2)) as loader, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        at_once = [said(batch) for batch in loader]
+        loader.seek(0)
+        late = list(loader)
+        loader.set_batch_size(7)
+        taken(loader)
+    assert [said(batch) for batch in late] == at_once
+
+
+@WORKERS
 def test_what_the_user_writes_stays_the_users_own(tmp_path: Path, workers: int) -> None:
     """Arrays may be written to; no later batch and no file sees it."""
     path = write(tmp_path / "data.h5")

@@ -140,7 +140,21 @@ def test_states_of_version_1_go_on(position: int, drop_last: bool, step: int, to
             "lanes",
             "its number of lanes is 4, and here it is 2. Resume with the same shuffle=Block(lanes=",
         ),
-        (replace(RUN, parts=(replace(ONE, schema="x"),)), "schema", "its fields of a record is def, and here it is x."),
+        (
+            replace(RUN, parts=(replace(ONE, mode="exact", records=1200),)),
+            "records",
+            "the data had 1,000 records when the state was made, and has 1,200 now. Resume with the data that it was written for",
+        ),
+        (
+            replace(RUN, parts=(replace(ONE, mode="exact", schema="x"),)),
+            "schema",
+            "its digest of the fields (names, dtypes, shapes) is def",
+        ),
+        (
+            replace(RUN, parts=(replace(ONE, schema="x"),)),
+            "schema",
+            "its digest of the fields (names, dtypes, shapes) is def, and here it is x.",
+        ),
         (
             replace(RUN, parts=(replace(ONE, records=1200),)),
             "records",

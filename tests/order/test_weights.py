@@ -259,6 +259,13 @@ def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
         pytest.param(
             [1, 1, 1], None, r"weights= has shape \(3,\); the data has 2 records\. Give one weight for each record", id="too many"
         ),
+        pytest.param(
+            {0: 1.0, 1: 2.0},
+            None,
+            r"weights= is a dict, and the data is no mixture, but one source of 2 records\. Give one weight for each record, such as "
+            r"np\.array\(\[0\.2, 0\.8\]\)\[data\['label'\]\] of two classes; or the name of a field, each value of which",
+            id="by class",
+        ),
         pytest.param([[1, 1]], None, r"weights= has shape \(1, 2\); the data has 2 records", id="two dimensions"),
         pytest.param(["a", "b"], None, r"weights= holds <U1 of shape \(2,\)\. Give one number a record", id="texts"),
         pytest.param("no.npy", None, r"weights='no\.npy' cannot be read: .* Name a \.npy file of one number a record", id="no file"),

@@ -13,7 +13,8 @@ from streamload.schema import BYTES, Field
 from streamload.source import Source
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, fields_in, opened, options_said, pattern_of
 from streamload.tools.console import GOOD, Console, clean, meant
-from streamload.tools.trainable import is_image, is_label
+from streamload.tools.convert.readers.decoded_images import image_names
+from streamload.tools.trainable import IMAGE_SIZE, is_image, is_label
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 
@@ -23,6 +24,10 @@ OPENED = "sl.open(given.path, (IMAGE, LABEL))"
 """Where an example opens it."""
 CONSTANTS = re.compile(r'^# .*\nPATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
 """What an example has to be told of a file."""
+OTHER_NAMES = {"pytorch": "torch", "sklearn": "scikit_learn", "scikit-learn": "scikit_learn", "tf": "tensorflow", "hf": "transformers"}
+"""What frameworks are called as well."""
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
+"""The modules that a script imports."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,19 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Write the script; nothing that exists is overwritten."""
+    arguments.framework = OTHER_NAMES.get(arguments.framework.lower(), arguments.framework.lower())
     if arguments.framework not in FRAMEWORKS:
         raise ConfigError(f"--framework {arguments.framework} is not known.", hint=meant(arguments.framework, FRAMEWORKS))
+    asked = arguments.decode
     script, about = script_for(arguments)
+    sizes_differ = arguments.decode != asked
     where = arguments.output or f"train_{arguments.framework}.py"
     if where == "-":
         print(script, end="")
         return GOOD
+    _refuse_shadow(where, script)
     try:
         with open(where, "x", encoding="utf-8") as file:
             file.write(script)
     except FileExistsError as error:
         raise ConfigError(f"{where} exists already.", hint="Name another with --output, or remove it.") from error
     console.title(f"{clean(where)}: {clean(about)}")
+    if sizes_differ:
+        console.say(f"  images of different sizes are scaled and cut to {arguments.decode}; --decode HxW says another size")
     console.say(f"  python {clean(where)}")
     console.answer({"path": arguments.path, "script": where, "framework": arguments.framework})
     return GOOD
@@ -58,7 +69,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     """The script, and what it trains in a few words."""
-    source = opened(arguments.path, arguments)
+    source = _with_images(opened(arguments.path, arguments), arguments)
     try:
         image = _chosen(source, arguments.image, "image", "--image", is_image)
         label = _chosen(source, arguments.label, "label", "--label", is_label)
@@ -78,6 +89,27 @@ def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
         raise ConfigError(f"the example for {arguments.framework} is not as it was installed.", hint="Install streamload anew.")
     script = script.replace(OPENED, _call(arguments, image.name, label.name))
     return script, f"{image.name} {image.shape} to {classes} classes of {label.name}, with {arguments.framework}"
+
+
+def _with_images(source: Source, arguments: argparse.Namespace) -> Source:
+    """The source; where all its images are of different sizes and nobody says how to decode them, opened anew, scaled to IMAGE_SIZE."""
+    if arguments.decode is not None or any(map(is_image, source.schema)):
+        return source
+    if not any(source.schema[name].ragged for name in image_names(source)):
+        return source
+    source.close()
+    arguments.decode = f"{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"
+    return opened(arguments.path, arguments)
+
+
+def _refuse_shadow(where: str, script: str) -> None:
+    """Raise ConfigError where a script would be imported in place of a module that it needs, as torch.py would."""
+    name = Path(where).stem
+    if name in IMPORTED.findall(script):
+        raise ConfigError(
+            f"{where} would be imported in place of the module {name!r}, which the script needs.",
+            hint=f"Give it another name: --output train_{name}.py.",
+        )
 
 
 def _call(arguments: argparse.Namespace, image: str, label: str) -> str:
@@ -104,7 +136,7 @@ def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: A
         named = [field for field in fitting if field.name == name]
         if named:
             return named[0]
-        raise ConfigError(f"{option} {name} cannot be the {meaning} of an example.", hint=_wanted(source))
+        raise ConfigError(f"{option} {name} cannot be the {meaning} that a script trains on.", hint=_wanted(source))
     fitting = [field for field in fitting if field.dtype.kind != "b"] or fitting
     if len(fitting) == 1:
         return fitting[0]
@@ -115,13 +147,14 @@ def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: A
         raise ConfigError(
             f"{len(fitting)} fields could be the {meaning}: {', '.join(field.name for field in fitting)}.", hint=f"Name one with {option}."
         )
-    raise ConfigError(f"no field can be the {meaning} of an example.", hint=_wanted(source))
+    raise ConfigError(f"no field can be the {meaning} that a script trains on.", hint=_wanted(source))
 
 
 def _wanted(source: Source) -> str:
     """What would do, and how to come by it."""
     wanted = (
-        f"An image is uint8 of shape (height, width, channels), 16 x 16 or larger, a label one integer or bool; here are {source.schema}."
+        "Scripts are for images with classes: the image uint8 of shape (height, width, channels), 16 x 16 or larger, the label one "
+        f"integer or bool; here are {source.schema}."
     )
     if any(field.ragged == BYTES for field in source.schema):
         wanted += " Encoded images of several sizes are scaled to one by --decode 64x64."

@@ -30,7 +30,13 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
     parser.add_argument("--record-axis", metavar="AXIS", help="axis that counts records: 0, -1, none; or x=-1,y=0")
     parser.add_argument("--fill", metavar="NAME=VALUE", action="append", default=[], help="what stands for nulls: label=0")
-    parser.add_argument("--option", metavar="NAME=VALUE", action="append", default=[], help="split=test, labels=TABLE, scaled=true")
+    parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="split=test (false: folders are classes), labels=TABLE, scaled=true",
+    )
 
 
 def add_account(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +188,8 @@ def further_options_in(texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--option {text!r} cannot be read.", hint=f"Give one of {', '.join(FURTHER.values())}, each once.")
         if name == "scaled" and value.lower() not in ("true", "false"):
             raise ConfigError(f"--option {text!r} cannot be read.", hint="Give scaled=true or scaled=false.")
-        options[name] = value.lower() == "true" if name == "scaled" else value
+        is_no_split = name == "split" and value.lower() == "false"
+        options[name] = value.lower() == "true" if name == "scaled" or is_no_split else value
     return options
 
 

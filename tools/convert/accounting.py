@@ -133,7 +133,7 @@ def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequenc
     taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
-    chosen = request.split is not None
+    chosen = request.split is not None and request.split is not False
     known = {_word(part) for folder in {os.path.dirname(name) for name in listed if name not in rest} for part in folder.split(os.sep)}
     files: list[AccountEntry] = []
     for one in origin.omissions:

@@ -32,13 +32,15 @@ def require_alike(origin: RecordSource) -> None:
                     wrong.append((title, shape, dtype, field))
             if number % TOGETHER == TOGETHER - 1:
                 shown.show(number + 1, counted(number + 1, "record"))
+        shown.show(len(origin), counted(len(origin), "record"))
     if not wrong:
         return
     title, shape, dtype, first = wrong[0]
-    named = ", ".join(clean(one[0]) for one in wrong[:MOST_NAMED]) + (", ..." if len(wrong) > MOST_NAMED else "")
+    named = ", ".join(clean(one[0]) for one in wrong[:MOST_NAMED]) + (" and others" if len(wrong) > MOST_NAMED else "")
     raise SchemaMismatchError(
         f"{counted(len(wrong), 'image')} of {len(origin):,} {'differs' if len(wrong) == 1 else 'differ'} from the first, "
         f"which is {first.dtype} {first.shape}: {named}. {clean(title)} is {dtype} {shape}.",
-        hint=f"Give --size HEIGHTxWIDTH to make them alike, as {first.shape[0]}x{first.shape[1]}; or --on-bad skip to leave them out.",
+        hint=f"Give --size HEIGHTxWIDTH to make them alike, as {first.shape[0]}x{first.shape[1]}; or --store keep to keep each as it is"
+        f"{', or --on-bad skip to leave them out' if 2 * len(wrong) < len(origin) else ''}.",
         path=title,
     )

@@ -33,7 +33,7 @@ class OpenRequest:
     """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
     on_damage: str = "raise"
     """What becomes of records that are damaged where files can be read on behind them: "raise", or "skip", which counts them."""
-    split: str | None = None
+    split: str | bool | None = None
     """Which of several splits of a folder; None: the one that is for training, and of a folder of images all, where there are none."""
     scaled: bool = False
     """Whether arrays that are packed are unpacked, as netCDF and Zarr have them."""

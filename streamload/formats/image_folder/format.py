@@ -83,16 +83,16 @@ def plan(
     paths: Sequence[str],
     fields: Sequence[str] | Mapping[str, str | Sequence[str]] | None,
     *,
-    split: str | None = None,
+    split: str | bool | None = None,
     labels: str | os.PathLike[str] | None = None,
     fill: Any = None,
 ) -> Source:
     """A source over folders of images with the same classes; see `streamload.formats.open.open_source`.
 
-    `split` names one of the folders train, val, test, ... where there are such; `labels` is a CSV, JSON-lines or Parquet file with
-    a row for each image, by its name in the split's folder, or in the whole one with rows of the other splits; `fill` is
-    what stands for values that a table lacks, and for masks that are not there, by field. Two folders of which one seems to hold
-    masks of the images in the other are refused, unless `fields` asks for "label": then they are classes.
+    `split` names one of the folders train, val, test, ... where there are such, or is False where these are classes; `labels` is a CSV,
+    JSON-lines or Parquet file with a row for each image, by its name in the split's folder, or in the whole one with rows of the other
+    splits; `fill` is what stands for values that a table lacks, and for masks that are not there, by field. Two folders of which one
+    seems to hold masks of the images in the other are refused, unless `fields` asks for "label": then they are classes.
     """
     from streamload.formats.image_folder.planning import plan_folders
 

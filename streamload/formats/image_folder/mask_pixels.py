@@ -18,16 +18,18 @@ FEW = 64
 
 
 def are_numbers(path: str, names: Sequence[str]) -> bool:
-    """Whether the first of some images in a folder are grey or have a palette."""
+    """Whether the first of some images in a folder are grey or have a palette; those that cannot be read say nothing."""
+    known = False
     for name in names[:LOOKED_AT]:
         try:
             with open(os.path.join(path, name), "rb") as file:
                 head = file.read(HEAD_NBYTES)
             if read_header(head).colours not in ("grey", "palette"):
                 return False
+            known = True
         except (ImageError, OSError):
             continue
-    return True
+    return known
 
 
 def may_be_masks_of(path: str, pairs: Sequence[tuple[str, str]]) -> bool:

@@ -63,10 +63,10 @@ class FolderRecords:
         return len(self.files_of[IMAGE])
 
 
-def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | None, labels: str | None, fill: Any) -> Source:
+def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | bool | None, labels: str | None, fill: Any) -> Source:
     """The source over all images of some folders, which have the same fields and classes."""
     are_classes = LABEL in (fields.values() if isinstance(fields, Mapping) else fields or ())
-    parts = [_records_of(path, split_folder(path, split), labels, are_classes=are_classes) for path in paths]
+    parts = [_records_of(path, split_folder(path, split), labels, are_classes=are_classes, no_splits=split is False) for path in paths]
     first = parts[0]
     for part in parts[1:]:
         _refuse_unlike(first, part)
@@ -144,8 +144,8 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
             )
 
 
-def _records_of(path: str, root: str, labels: str | None, *, are_classes: bool) -> FolderRecords:
-    """The records of a folder, which is that of a split where it is not `path` itself."""
+def _records_of(path: str, root: str, labels: str | None, *, are_classes: bool, no_splits: bool) -> FolderRecords:
+    """The records of a folder, which is that of a split where it is not `path` itself; with `no_splits` no folder in it is one either."""
     pair = None if labels else mask_folders(root)
     table = table_of_labels(root, labels)
     found = listing_of(root)
@@ -156,7 +156,7 @@ def _records_of(path: str, root: str, labels: str | None, *, are_classes: bool) 
         if not labels:
             made.notes.append(f"labels are those of {os.path.basename(table)}, which lies in the folder")
     else:
-        made = _by_folder(found, are_classes=are_classes)
+        made = _by_folder(found, are_classes=are_classes, no_splits=no_splits)
     if table is None and root != path and (beside := table_in(path)) is not None:
         made.notes.append(f"{os.path.basename(beside)} lies beside the splits and is not read: labels={beside!r} takes what it says")
     made.notes += _told_apart(found)
@@ -183,8 +183,9 @@ def _omitted(why: str, names: Sequence[str]) -> Iterator[Omission]:
         yield Omission.of("file", why, names)
 
 
-def _by_folder(found: Listing, *, are_classes: bool) -> FolderRecords:
-    """Every image a record, its label the folder in the root that it lies in; `are_classes` where that was asked for."""
+def _by_folder(found: Listing, *, are_classes: bool, no_splits: bool) -> FolderRecords:
+    """Every image a record, its label the folder in the root that it lies in; `are_classes` where that was asked for, `no_splits` where
+    no folder is one of a split, whatever it is called."""
     files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
     if any(word in files.names.tobytes().lower() for word in MASK_ENDINGS):
@@ -192,7 +193,7 @@ def _by_folder(found: Listing, *, are_classes: bool) -> FolderRecords:
     images = images_beside_texts(found.root)
     if images is not None and all(folder.partition(os.sep)[0] == images for folder in found.folders):
         return made
-    numbers = labelled_folders(found)
+    numbers = labelled_folders(found, are_classes=no_splits)
     if numbers is not None:
         if _may_hold_masks(found, numbers):
             refuse_masks(found.root, found.paths(), are_classes=are_classes)

@@ -97,18 +97,24 @@ def _is_passed_over(name: str) -> bool:
     return name.startswith(".") or name.endswith("~") or name.lower() in SYSTEM or DOCUMENTS.fullmatch(name) is not None
 
 
-def splits_of(root: str) -> list[str]:
-    """Folders that are parts of a set, such as train and test, and no classes; none where there are no such."""
+def splits_of(root: str) -> dict[str, str]:
+    """Folders that are parts of a set, such as train and test, and no classes, by the word that says so; {} where there are none."""
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name))
     words = dict(zip(folders, split_words(folders), strict=True))
-    parts = [name for name in folders if words[name]]
-    return parts if parts and (len(parts) == len(folders) or len({words[name] for name in parts}) > 1) else []
+    parts = {name: words[name] for name in folders if words[name]}
+    return parts if parts and (len(parts) == len(folders) or len(set(parts.values())) > 1) else {}
 
 
-def split_folder(root: str, split: str | None) -> str:
-    """The folder to read: that of a split, or the root itself where there are none. Raises ConfigError where they do not agree."""
-    parts = splits_of(root)
+def split_folder(root: str, split: str | bool | None) -> str:
+    """The folder to read: that of a split, by its name or the word in it; or the root itself where there are none, or `split` is False.
+
+    Raises ConfigError where they do not agree.
+    """
+    if split is False:
+        return root
+    words = splits_of(root)
+    parts = list(words)
     if not parts and (images := images_beside_texts(root)) and splits_of(inner := os.path.join(root, images)):
         return split_folder(inner, split)
     if split is None:
@@ -118,13 +124,13 @@ def split_folder(root: str, split: str | None) -> str:
             told = f"splits ({', '.join(parts)}), whose records would be mixed" if several else f"one split ({parts[0]}), which is no class"
             raise ConfigError(
                 f"{root} holds {told}.",
-                hint=f'Choose {"one" if several else "it"}: split="{one}".',
+                hint=f'Choose {"one" if several else "it"}: split="{one}". If these folders are classes, split=False says so.',
                 path=root,
                 option="split",
                 splits=parts,
             )
         return root
-    chosen = alike(split, parts)
+    chosen = alike(str(split), parts) or [name for name in parts if words[name] in alike(str(split), list(words.values()))]
     if len(chosen) == 1:
         _refuse_masks_beside(root, chosen[0])
         return os.path.join(root, chosen[0])
@@ -164,10 +170,11 @@ def _refuse_masks_beside(root: str, part: str) -> None:
             )
 
 
-def labelled_folders(found: Listing) -> list[int] | None:
+def labelled_folders(found: Listing, *, are_classes: bool) -> list[int] | None:
     """The class of each folder of images; None where all images lie in the root itself, and have none.
 
-    Raises SchemaMismatchError where some lie beside folders of others.
+    Raises SchemaMismatchError where some lie beside folders of others, and ConfigError where folders are no classes: of several splits,
+    unless a user says that they `are_classes`.
     """
     if not any(found.folders):
         return None
@@ -179,7 +186,8 @@ def labelled_folders(found: Listing) -> list[int] | None:
             hint="Move them into folders, one for each class, or say it in a table: labels=FILE.csv.",
             path=found.root,
         )
-    _refuse_folders_within(found)
+    if not are_classes:
+        _refuse_folders_within(found)
     numbers = {name: number for number, name in enumerate(found.classes)}
     return [numbers[folder.partition(os.sep)[0]] for folder in found.folders]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedRanges
 from streamload.formats.naming.field_names import Fields
-from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
+from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points, refuse_counted_endings
 from streamload.formats.tar.arrays import array_field
+from streamload.formats.tar.class_folders import folder_labels
 from streamload.formats.tar.unread_members import refuse_unread
 from streamload.images import named_as_mask
 from streamload.kernels import tar_kernels
@@ -28,7 +29,8 @@ from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.file_table import total_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
-CLASSES = ("label", "cls", "cls2")
+IMAGE, LABEL = "image", "label"
+CLASSES = (LABEL, "cls", "cls2")
 """Fields whose texts are names of classes, however many there are."""
 READING_THREADS = 8
 """Archives that are read at once."""
@@ -51,6 +53,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
     packed = any(not archive.addressable for archive in archives)
     found, aside = _planned_fields(archives, fingerprints, starts, packed=packed)
+    notes = [*notes_on_points(archives), *_add_labels_of_folders(archives, fields, starts, found, aside)]
     if fields is None and not packed:
         refuse_unread(title, archives, total_nbytes(fingerprints), list(found))
     return planned_source(
@@ -63,9 +66,22 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
         starts=starts,
         fill=fill,
         aside=aside,
-        notes=notes_on_points(archives),
+        notes=notes,
         omissions=omissions,
     )
+
+
+def _add_labels_of_folders(
+    archives: Sequence[Archive], fields: Fields | None, starts: NDArray[np.int64], found: dict[str, PlannedField], aside: dict[str, str]
+) -> list[str]:
+    """Add the field of labels that folders of members say, where these are images alone, or labels are asked for; returns notes."""
+    asked = LABEL in (fields.values() if isinstance(fields, Mapping) else fields or ())
+    if any(one in found or one in aside for one in CLASSES) or not (asked or set(found) == {IMAGE}):
+        return []
+    labels = folder_labels(archives, asked=asked)
+    if labels.values is not None:
+        found[LABEL] = held_field(LABEL, [labels.values], starts)
+    return [labels.note] if labels.note else []
 
 
 def _without_records(path: str, omissions: Sequence[Omission]) -> CorruptDataError:

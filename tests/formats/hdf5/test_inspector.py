@@ -154,8 +154,13 @@ def test_neither_the_inspector_nor_its_child_outlives_the_user(shim: str, tmp_pa
     (inspector,) = children(process.pid)
     process.kill()
     process.wait()
+    wait_for_end(child, inspector)
+
+
+def wait_for_end(*pids: int) -> None:
+    """Return once none of these processes runs; an error where that takes long."""
     deadline = Deadline(3.0)
-    while any(alive(pid) for pid in (child, inspector)):
+    while any(map(alive, pids)):
         assert not deadline.passed
         time.sleep(0.01)
 
@@ -201,6 +206,7 @@ def test_one_inspector_serves_every_file_and_is_replaced_when_it_dies(tmp_path: 
         open_source(tmp_path / "a.h5")
     assert Inspector._current is first
     os.kill(first.pid, signal.SIGKILL)
+    wait_for_end(first.pid)
     open_source(tmp_path / "a.h5")
     assert Inspector._current is not first
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import said
 from PIL import Image
 from test_image_folder import numbers_of, write
 from test_image_folders_met import annotate
@@ -77,7 +78,7 @@ def test_folders_of_splits_have_many_names(folders: list[str], chosen: str, tmp_
     write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
     with pytest.raises(ConfigError, match="whose records would be mixed") as caught:
         sl.open(tmp_path)
-    assert caught.value.hint == f'Choose one: split="{chosen}".'
+    assert caught.value.hint == f'Choose one: split="{chosen}". If these folders are classes, split=False says so.'
     with sl.open(tmp_path, split=chosen) as source:
         assert numbers_of(source) == [0]
 
@@ -88,6 +89,67 @@ def test_classes_that_speak_of_trains_and_tests_are_classes(folders: list[str], 
     write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
     with sl.open(tmp_path) as source:
         assert source.classes["label"] == tuple(sorted(folders))
+
+
+@pytest.mark.parametrize(
+    "folders", [["train", "test_tube"], ["train", "test_tube", "bus"], ["test"], ["train/steam", "train/city", "bus/train", "bus/val"]]
+)
+def test_classes_that_are_called_as_splits_are_opened_by_saying_so(folders: list[str], tmp_path: Path):
+    """They are refused without it, with the option that says it; the same at the prompt."""
+    write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path)
+    if "/" not in "".join(folders):
+        assert caught.value.hint.endswith("If these folders are classes, split=False says so.")
+    classes = sorted({folder.partition("/")[0] for folder in folders})
+    with sl.open(tmp_path, split=False) as source:
+        assert source.classes == {"label": tuple(classes)}
+        found = source[:]["label"].tolist()
+        assert sorted(zip(numbers_of(source), found, strict=True)) == [
+            (n, classes.index(f.partition("/")[0])) for n, f in enumerate(folders)
+        ]
+
+
+def test_that_folders_are_classes_is_said_at_the_prompt_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Of `info` and of `convert`, which writes their names."""
+    write(tmp_path / "a", ["train/0.png", "test_tube/1.png"])
+    code, text = said(capsys, "info", tmp_path / "a", "--option", "split=false")
+    assert code == 0
+    assert "split=False" in text
+    code, text = said(capsys, "convert", tmp_path / "a", tmp_path / "a.h5", "--option", "split=false")
+    assert code == 0, text
+    with sl.open(tmp_path / "a.h5") as source:
+        assert source.classes == {"label": ("test_tube", "train")}
+
+
+def test_a_split_that_is_false_is_for_folders_of_images_alone(tmp_path: Path):
+    """Files of other formats are named; another value is no split at all."""
+    for name in ("train", "val"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((2, 3)))
+    with pytest.raises(ConfigError, match="holds files of several splits"):
+        sl.open(tmp_path, split=False)
+    with pytest.raises(ConfigError, match="split= is no option of NumPy files"):
+        sl.open(tmp_path / "train.npy", split=False)
+    for value in (True, 0, 1, b"train"):
+        with pytest.raises(ConfigError, match="is no name of a split"):
+            sl.open(tmp_path, split=value)
+
+
+def test_a_split_is_chosen_by_its_word_in_folders_of_images_as_of_other_files(tmp_path: Path):
+    """mnistTrain beside mnistTest; where two are of one split, both are named."""
+    write(tmp_path / "a", ["mnistTrain/x/0.png", "mnistTest/x/1.png"])
+    for name, value in (("mnistTrain", 0), ("mnistTest", 1)):
+        (tmp_path / "b" / name).mkdir(parents=True)
+        np.save(tmp_path / "b" / name / "x.npy", np.full((1, 3), value))
+    for word, number in (("train", 0), ("training", 0), ("test", 1), ("eval", 1)):
+        with sl.open(tmp_path / "a", split=word) as images, sl.open(tmp_path / "b", split=word) as arrays:
+            assert numbers_of(images) == arrays[:][arrays.schema.names[0]][:, 0].tolist() == [number]
+    write(tmp_path / "c", ["trainA/0.png", "trainB/1.png", "testA/2.png"])
+    with pytest.raises(ConfigError, match="has several splits that 'train' could be: trainA, trainB"):
+        sl.open(tmp_path / "c", split="train")
+    for folder in ("a", "b"):
+        with pytest.raises(ConfigError, match="has no split 'val'"):
+            sl.open(tmp_path / folder, split="val")
 
 
 def test_splits_within_one_folder_are_opened_by_their_own(tmp_path: Path):
@@ -113,7 +175,7 @@ def test_a_split_may_be_the_end_of_a_name(tmp_path: Path):
     write(tmp_path, ["bounding_box_train/0.png", "bounding_box_test/1.png", "query/2.png"])
     with pytest.raises(ConfigError, match=r"holds splits \(bounding_box_test, bounding_box_train\)") as caught:
         sl.open(tmp_path)
-    assert caught.value.hint == 'Choose one: split="bounding_box_train".'
+    assert caught.value.hint == 'Choose one: split="bounding_box_train". If these folders are classes, split=False says so.'
     with sl.open(tmp_path, split="bounding_box_train") as source:
         assert numbers_of(source) == [0]
     write(tmp_path / "vehicles", ["bullet_train/0.png", "city_bus/1.png"])

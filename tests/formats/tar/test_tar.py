@@ -110,7 +110,9 @@ def test_archives_of_one_split_are_chosen_by_its_name(tmp_path: Path):
     """Never mixed; another word for it will do."""
     for number, name in enumerate(("train-0", "train-1", "val-0")):
         write(tmp_path / f"{name}.tar", [("0.id", str(number).encode())])
-    with pytest.raises(ConfigError, match=r"several splits .train: 2, val: 1., whose records would be mixed. Choose one: split='train'\."):
+    with pytest.raises(
+        ConfigError, match=r"several splits .train: 2, val: 1., whose records would be mixed. Choose one: split='train', or"
+    ):
         sl.open(tmp_path)
     for split, expected in (("train", [0, 1]), ("validation", [2])):
         with sl.open(tmp_path, split=split) as source:

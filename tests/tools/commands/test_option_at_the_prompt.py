@@ -33,6 +33,20 @@ def test_a_split_of_a_folder_is_chosen(photos: Path, capsys: pytest.CaptureFixtu
     assert answer(capsys, "verify", out, "--against", photos)[0] == 0
 
 
+def test_of_files_of_several_splits_those_for_training_are_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As of folders of images: tables as the Hugging Face hub has them, and stores; the command says which it took."""
+    for name, count in (("train-00000-of-00001", 5), ("test-00000-of-00001", 3)):
+        (tmp_path / "hub/data").mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "hub/data" / f"{name}.npy", np.arange(count))
+        for at in range(2):
+            (tmp_path / "arrays" / name[:5].strip("-")).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "arrays" / name[:5].strip("-") / f"{at}.npy", np.arange(count))
+    for folder, records in (("hub", 5), ("arrays", 10)):
+        code, found = answer(capsys, "info", tmp_path / folder, "--no-measure")
+        assert (code, found["records"]) == (1, records), folder  # 1: the others are left out, and nobody asked for that
+        assert f"'{tmp_path / folder}', split='train')" in said(capsys, "plan", tmp_path / folder)[1]
+
+
 def test_what_an_error_says_of_splits_can_be_given(photos: Path, capsys: pytest.CaptureFixture[str]):
     """A split that is not there is refused with those that are, and the hint is an argument of the command."""
     code, text = said(capsys, "info", photos, "--option", "split=test")

@@ -359,9 +359,13 @@ class TestSizes:
         name = f"{source}: record 37 of 'image'" if source.suffix else f"{source}/c/37.png"
         text = f"1 image of 50 differs from the first, which is uint8 (6, 5, 3): {name}. {name} is uint8 (6, 9, 3)."
         assert document["error"]["message"] == text
-        assert document["error"]["hint"] == "Give --size HEIGHTxWIDTH to make them alike, as 6x5; or --on-bad skip to leave them out."
+        assert document["error"]["hint"] == (
+            "Give --size HEIGHTxWIDTH to make them alike, as 6x5; or --store keep to keep each as it is, "
+            "or --on-bad skip to leave them out."
+        )
         assert answer(capsys, "convert", source, tmp_path / "o.h5", "--size", "6x5")[0] == 0
         assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
+        assert answer(capsys, "convert", source, tmp_path / "q.parquet", "--store", "keep")[1]["records"] == 50
 
     def test_a_dry_run_refuses_what_a_conversion_refuses(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """With its words; what makes them alike is accepted by both."""

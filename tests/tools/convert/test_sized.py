@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
-from foreign_files import cifar, idx_files, png, taken
+from foreign_files import cifar, idx_files, noise, png, taken
 from store_files import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.tools.__main__ import main
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in
 from streamload.tools.convert.readers.open import open_records
@@ -80,3 +81,16 @@ def test_large_images_are_read_a_few_at_a_time(tmp_path: Path):
     assert origin.take(np.arange(40))["image"].shape == (40, 4, 4)
     assert origin._batch < 20  # type: ignore[attr-defined]
     origin.close()
+
+
+def test_where_most_differ_nobody_is_told_to_leave_them_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Photographs have sizes of their own: only a few are named, and the bar of progress ends full."""
+    (tmp_path / "in").mkdir()
+    for at in range(20):
+        (tmp_path / "in" / f"{at:02d}.png").write_bytes(png(noise((6 + at, 9, 3), at)))
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "o.h5")]) == 1
+    said = capsys.readouterr().err
+    assert "looking at sizes         [##############################] 100 % 20 records" in said
+    text = " ".join(said.split())
+    assert f"{tmp_path}/in/03.png and others. {tmp_path}/in/01.png is uint8 (7, 9, 3)." in text
+    assert text.endswith("Give --size HEIGHTxWIDTH to make them alike, as 6x9; or --store keep to keep each as it is.")

@@ -9,12 +9,12 @@ from typing import cast
 from streamload.errors import StreamloadError
 from streamload.images import Decode, ImageHeader, named_as_mask
 from streamload.images.fixed_bytes import FixedBytes
-from streamload.images.image_fields import look_at, with_images
+from streamload.images.image_fields import NAMED_AS_IMAGES, look_at, with_images
 from streamload.schema import BYTES
 from streamload.source import Column, NullableColumn, RaggedColumn, Source, stored_column
 from streamload.tools.convert.open_request import OpenRequest
 
-OF_IMAGES = ("Images", "tar", "LMDB")
+OF_IMAGES = (*NAMED_AS_IMAGES, "LMDB")
 """Formats whose fields of bytes are images, by the names of files, members or keys."""
 IN_COLOUR = (*OF_IMAGES, "TFRecord")
 """Formats whose images are in colour where nothing else is asked for."""
@@ -96,7 +96,7 @@ def _heads(source: Source, name: str, *, asked: bool) -> list[ImageHeader]:
     """Headers of some of the images of a field."""
     column = source.columns[source.schema.names.index(name)]
     stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
-    return look_at(stored, len(source), source.fingerprints).told(asked=asked)[0]
+    return look_at(stored, len(source), source.fingerprints, named=source.format_name in NAMED_AS_IMAGES).told(asked=asked)[0]
 
 
 def _wish(source: Source, name: str, request: OpenRequest, heads: Sequence[ImageHeader]) -> Decode | bool:

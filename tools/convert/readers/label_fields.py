@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.ragged import Ragged
+from streamload.ragged import text_arrays
 from streamload.schema import TEXT
 from streamload.tools.console import clean, meant
 from streamload.tools.convert.open_request import OpenRequest
@@ -51,18 +51,17 @@ class SmallFields:
         """What numbers of a field stand for, where the origin says so."""
         return dict(self._origin.classes)
 
-    def take(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The fields of these records."""
-        if not self._names or not len(numbers):
-            schema = self._origin.schema
-            return {name: np.zeros(0, np.str_ if schema[name].ragged else schema[name].dtype) for name in self._names}
-        taken = {name: self._origin.values(name, numbers) for name in self._names}
-        return {name: np.array([*one]) if isinstance(one, Ragged) else one for name, one in taken.items()}
-
     def passes(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Stretches of record numbers, and their fields."""
+        schema = self._origin.schema
+        nothing = {name: np.zeros(0, np.str_ if schema[name].ragged else schema[name].dtype) for name in self._names}
         for stretch in numbers:
-            yield stretch, self.take(stretch)
+            if not self._names or not len(stretch):
+                yield stretch, nothing
+                continue
+            taken = {name: self._origin.values(name, stretch) for name in self._names}
+            for start, stop, fields in text_arrays(taken, len(stretch)):
+                yield stretch[start:stop], fields
 
     def close(self) -> None:
         """Let go of what was opened for this."""
