@@ -1,5 +1,8 @@
 """Ranks, weights and mixtures: what each costs beside the plain run that it stands for, and one rank beside another commit.
 
+Two ranks beside one depend on where a host puts the cores of a virtual machine, which may change at any time: under one cache of the
+last level, which two ranks share and one has to itself, or under two, between which one rank's batches travel.
+
 With `--against FOLDER`, a checkout of that commit: plain runs of this tree beside plain runs of that one. Files are warm, but for
 the case "cold", whose pages are dropped before every pass; `STREAMLOAD_BENCH_EVICT_ONLY=1` drops no other file's.
 """
@@ -119,7 +122,7 @@ def compare(
         with ours() as first, theirs() as second:
             names = first.name, second.name
             pairs += in_turns(first.run, second.run, count)
-    cache = "dropped before each pass" if what.endswith(COLD) else "warm"
+    cache = "dropped before each pass" if COLD in what else "warm"
     found = Comparison(what=what, ours=names[0], theirs=names[1], pairs=pairs, cache=cache, target=aim)
     report.compare(found)
     low, high = interval(found.ratios)
@@ -135,14 +138,14 @@ def one_rank(report: Report, options: argparse.Namespace, cases: dict[str, dict[
 
 
 def shares(report: Report, options: argparse.Namespace, cases: dict[str, dict[str, Any]]) -> None:
-    """Two ranks of one worker each beside one rank of two workers: in batches of the same size, and of half that size, which together
-    are one step of the one rank."""
+    """Two ranks of one worker each beside one rank of two workers, in batches of the same size: `batch_size` is a rank's. Smaller
+    batches cost more each, with one rank as with two, so those of half the size have one rank of their own beside them."""
     for what, config in cases.items():
         for batch in (config["batch"], config["batch"] // 2):
-            ranked = [{**config, "rank": rank, "ranks": 2, "batch": batch, "workers": 1} for rank in range(2)]
-            two = partial(Ranks, f"two ranks, {batch} a batch", CHECKOUT, ranked)
-            one = partial(Ranks, f"one rank, {config['batch']} a batch", CHECKOUT, [config])
-            compare(report, options, what, two, one, RANKS_AIM)
+            one = {**config, "batch": batch}
+            ranked = [{**one, "rank": rank, "ranks": 2, "workers": 1} for rank in range(2)]
+            two = partial(Ranks, "two ranks", CHECKOUT, ranked)
+            compare(report, options, f"{what}, {batch} a batch", two, partial(Ranks, "one rank", CHECKOUT, [one]), RANKS_AIM)
 
 
 def cases_in(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:

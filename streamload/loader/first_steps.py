@@ -48,6 +48,11 @@ class FirstSteps:
         return self._workers.capacity
 
     @property
+    def in_turns(self) -> bool:
+        """Whether steps are filled only while the caller waits for them."""
+        return self._workers.in_turns
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the workers that have started."""
         return self._workers.pids

@@ -168,6 +168,8 @@ class Slots:
             raise ValueError(f"{spare} of {count} slots cannot be spare")
         self.layout = layout
         self.spare = spare
+        self.held_back = 0
+        """Free slots that are not to be asked for: fewer that are used again soon stay in caches."""
         self.ring = SharedBlock.create(
             layout.nbytes * count, purpose="the ring of batches", at_once=None if at_once else min(count, 1) * layout.nbytes
         )
@@ -217,14 +219,15 @@ class Slots:
 
     @property
     def available(self) -> int:
-        """Slots that could be asked for now."""
-        return len(self._free) + len(self._returned)
+        """Slots that could be asked for now; less than 0 if some that are in use are to be held back."""
+        return len(self._free) + len(self._returned) - self.held_back
 
     def reserve(self) -> int | None:
-        """Take a free slot for a task: the one used last, since caches know it best. None when there is none."""
+        """Take a free slot for a task: the one used last, since caches know it best. None when there is none, or only those held
+        back."""
         while self._returned:
             self._release(self._returned.popleft().slot)
-        if not self._free:
+        if len(self._free) <= self.held_back:
             return None
         slot = self._free.pop()
         self._states[slot] = ASKED

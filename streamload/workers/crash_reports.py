@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from streamload.errors import SourceChangedError, WorkerCrashedError, WorkerTimeoutError
+from streamload.errors import ResourceError, SourceChangedError, WorkerCrashedError, WorkerTimeoutError
 from streamload.fetch.job import Job
 from streamload.fetch.tasks import StepTask
 from streamload.storage.files import recheck
@@ -30,6 +30,13 @@ class WorkerExit:
     """The oldest step that it had been given and had not answered."""
     trace: str
     """What its fault handler wrote."""
+
+
+def not_started(worker: int, why: str, errno: int | None) -> ResourceError:
+    """The error for a worker that the system would not fork."""
+    return ResourceError(
+        f"worker {worker} could not be started: {why}.", hint="Lower num_workers, free memory, or raise `ulimit -u`.", errno=errno
+    )
 
 
 def crashed(job: Job, death: WorkerExit, *, others: Sequence[int] = (), before: int = 0, poison: bool = False) -> WorkerCrashedError:

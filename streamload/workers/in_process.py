@@ -66,6 +66,11 @@ class InProcessPool:
         return 1
 
     @property
+    def in_turns(self) -> bool:
+        """False: nobody sleeps."""
+        return False
+
+    @property
     def pids(self) -> list[int]:
         """None: there are no other processes."""
         return []

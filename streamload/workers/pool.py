@@ -23,7 +23,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from streamload.errors import ResourceError, StreamloadError, WorkerError, without_frames
+from streamload.errors import StreamloadError, WorkerError, without_frames
 from streamload.fetch.job import Job, write_job
 from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_text, pack_window
 from streamload.fetch.window_shares import shared
@@ -31,15 +31,14 @@ from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import NO_HEADS, heads_of
 from streamload.transforms.record import received_error
-from streamload.workers.crash_reports import WorkerExit, crashed, timed_out
+from streamload.workers.crash_reports import WorkerExit, crashed, not_started, timed_out
 from streamload.workers.handle import WorkerHandle, stacks_of
 from streamload.workers.launcher import Launcher, start_launcher
 from streamload.workers.open_steps import OpenSteps
+from streamload.workers.waking import Waking
 
 MOST_TASKS, MOST_DEATHS = 64, 2
 """How many steps may be under way; how many workers may die one after the other before they have done anything, and be replaced."""
-LEAST_ENOUGH, MOST_ENOUGH = 3, 6
-"""Steps that are filled together before the loader is woken, where they are quick and there are slots: it takes a core from a worker."""
 LOOK_S = 0.2
 """For how long no socket is looked at while something is always filled."""
 LISTEN_S, RETRY_S = 1.0, 0.002
@@ -74,8 +73,6 @@ class ProcessPool:
         self._restart = restart
         self._probing = probe
         self._suspects: set[int] = set()
-        self._woken_early = False
-        """Whether the loader was woken last before the step that it slept for was filled."""
         self._windows: dict[int, WindowTask] = {}
         self._probed: list[list[Any]] | None = None
         self._blocks = {"ring": ring, "progress": progress.block}
@@ -88,7 +85,7 @@ class ProcessPool:
         self._look_at = 0.0
         """When sockets are to be looked at again, by the monotonic clock: who never waits should learn of a death, too."""
         self._steps = OpenSteps(NO_HEADS if probe or job.layout is None else heads_of(job.layout, ring), workers=job.workers)
-        self._enough = min(max(LEAST_ENOUGH, len(self._steps.heads) // 3), MOST_ENOUGH)
+        self._waking = Waking(len(self._steps.heads))
         try:
             with Launcher.in_use():
                 self._launcher = start_launcher(job.workers)
@@ -137,11 +134,17 @@ class ProcessPool:
         """The most steps that may be asked for and not answered."""
         return MOST_TASKS
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether workers fill steps only while the loader sleeps, since it has the core that they need."""
+        return self._waking.in_turns
+
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies; waits for one if `waiting_for` names a task. Raises when a worker died or hangs, once what is filled was returned."""
-        replies = self._steps.filled()
-        if replies and time.monotonic() < self._look_at:
-            return replies
+        if replies := self._steps.filled():
+            self._waking.found()
+            if time.monotonic() < self._look_at:
+                return replies
         try:
             if self._error is not None:
                 raise without_frames(self._error)
@@ -222,14 +225,14 @@ class ProcessPool:
         if waiting_for is None:
             replies = self._take(moment)
         else:
-            progress = self._progress
-            progress.want(waiting_for, waiting_for if self._woken_early else waiting_for + min(len(self._steps), self._enough) - 1)
+            progress, waking = self._progress, self._waking
+            asked = waking.sleep(len(self._steps))
+            progress.want(waiting_for, waiting_for + asked - 1)
             progress.fence()
-            replies = self._steps.filled()
-            if not replies:
+            if not (replies := self._steps.filled()):
                 replies = self._take(moment)
                 replies += self._steps.filled()
-                self._woken_early = not replies
+                waking.woke(filled=len(replies), asked=asked)
             progress.want_nothing()
         return replies, min(time.monotonic() - began, 2 * moment)
 
@@ -269,11 +272,7 @@ class ProcessPool:
         for handle in self._handles:
             report = self._launcher.report(handle.key)
             if report.refused:
-                raise ResourceError(
-                    f"worker {handle.number} could not be started: {report.refused}.",
-                    hint="Lower num_workers, free memory, or raise `ulimit -u`.",
-                    errno=report.errno,
-                )
+                raise not_started(handle.number, report.refused, report.errno)
         if not self._launcher.alive:
             raise self._launcher.start_error()
 

@@ -31,6 +31,8 @@ from streamload.schedule.windows import WindowSchedule
 
 _made = tuple.__new__
 """Makes a named tuple as its class would, in half the time: for what is made for every step."""
+LEAST_IN_USE = 3
+"""Slots beside those that the user may hold that are never held back."""
 
 
 class WorkerPool(Protocol):
@@ -39,6 +41,11 @@ class WorkerPool(Protocol):
     @property
     def capacity(self) -> int:
         """The most steps that may have been sent and not answered."""
+        ...
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether steps are filled only while the caller waits for them, since workers have its core then: it is no use to be far ahead."""
         ...
 
     @property
@@ -119,6 +126,9 @@ class Scheduler:
         self._slots = slots
         self._windows = windows
         self._advice = advice
+        in_use = len(slots) - slots.spare
+        self._held_back = 0 if windows.needed else max(0, min(slots.spare - 1 + in_use // 4, in_use - LEAST_IN_USE))
+        """Slots that stay free where workers and this process take turns."""
         self._number = 0
         self._queue: deque[_PendingStep] = deque()
         self._waiting: dict[int, _PendingStep] = {}
@@ -188,7 +198,7 @@ class Scheduler:
         if asked.reply is None:
             began = time.perf_counter_ns()
             try:
-                if slots.available or (windows.needed and windows.has_room):
+                if slots.available > 0 or (windows.needed and windows.has_room):
                     self._send()
                 while asked.reply is None:
                     if self.broken is not None:
@@ -268,6 +278,7 @@ class Scheduler:
         until = self._epoch + 2 if self._stop is None else min(self._epoch + 2, self._stop)
         for window in self._windows.due(until):
             self._pool.send_window(window)
+        self._slots.held_back = self._held_back if self._pool.in_turns else 0
         slots, pool, queue, waiting, windows = self._slots, self._pool, self._queue, self._waiting, self._windows
         advice, by_windows, steps, at = self._advice, windows.needed, self._steps, self._at
         remembers = advice.remembers

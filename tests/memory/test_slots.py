@@ -201,6 +201,20 @@ def test_no_line_of_python_runs_where_a_slot_comes_back() -> None:
     slots.close()
 
 
+def test_slots_that_are_held_back_stay_free() -> None:
+    slots = filled_ring(count=4, spare=1)
+    slots.discard(0)
+    slots.discard(1)
+    slots.held_back = 1
+    assert slots.available == 1
+    assert (slots.reserve(), slots.reserve()) == (1, None)
+    slots.held_back = 2
+    assert (slots.available, slots.reserve()) == (-1, None)
+    slots.held_back = 0
+    assert (slots.available, slots.reserve()) == (1, 0)
+    slots.close()
+
+
 def test_record_numbers_lie_in_the_slot() -> None:
     """Whoever keeps them takes a copy, as a batch does that is asked for them; most are not."""
     slots = filled_ring(count=2, spare=1)

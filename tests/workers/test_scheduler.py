@@ -47,6 +47,10 @@ class AnyOrderPool:
         self.capacity = chance.randint(1, 8)
 
     @property
+    def in_turns(self) -> bool:
+        return self.chance.random() < 0.5
+
+    @property
     def pids(self) -> list[int]:
         return []
 
@@ -153,7 +157,7 @@ class Rig:
             windows=WindowSchedule(
                 steps,
                 lambda _, epoch: tables.write(epoch),
-                {(0, 0): LaneParts(range(self.arena.parts if self.arena else 0), least=1)},
+                {(0, 0): LaneParts(range(self.arena.parts), least=1)} if self.arena else {},
             ),
             advice=Advice(steps, ahead=20, most=max(batch_size, 10)),
             fills=False,
@@ -198,7 +202,7 @@ rigs = st.fixed_dictionaries(
         "window": st.integers(1, 60),
         "batch_size": st.integers(1, 90),
         "drop_last": st.booleans(),
-        "slots": st.integers(2, 7),
+        "slots": st.integers(2, 12),
         "seed": st.integers(0, 1000),
         "decoded": st.booleans(),
     }
@@ -257,6 +261,32 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
         rig.pool.fails.clear()
         rig.begin(0, failing, None)
         assert list(rig.steps(0, failing)) == list(range(failing, rig.end, rig.batch_size))
+    rig.close()
+
+
+@pytest.mark.parametrize(("slots", "under_way"), [(13, 10), (4, 4), (2, 2)])
+def test_fewer_steps_are_under_way_where_the_loader_and_workers_take_turns(
+    slots: int, under_way: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter fewer, but of few slots all; and all are used again as soon as they take none any more."""
+    rig = Rig(n=400, chunk=400, window=400, batch_size=5, drop_last=False, slots=slots, seed=0, decoded=False)
+    rig.pool.capacity = rig.scheduler._capacity = 64
+    for epoch, in_turns in enumerate((False, True, False)):
+        monkeypatch.setattr(AnyOrderPool, "in_turns", in_turns)
+        rig.begin(epoch, 0, epoch + 1)
+        assert len(rig.pool.steps) == (under_way if in_turns else slots)
+        assert len(list(rig.steps(epoch))) == 80
+    rig.close()
+
+
+def test_all_that_the_user_may_hold_can_be_held_where_slots_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnyOrderPool, "in_turns", True)
+    rig = Rig(n=400, chunk=400, window=400, batch_size=5, drop_last=False, slots=9, seed=0, decoded=False)
+    rig.begin(0, 0, 1)
+    held = [rig.scheduler.step() for _ in range(80)]
+    assert None not in held
+    assert rig.scheduler.step() is None
+    assert rig.scheduler.copies == 79
     rig.close()
 
 
