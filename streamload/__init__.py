@@ -21,6 +21,7 @@ from streamload.processes import interrupts
 interrupts.hold()  # before anything that takes time to import, as typing does
 
 import importlib  # noqa: E402
+import sys  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from streamload import errors  # noqa: E402
@@ -70,6 +71,15 @@ _LATER = {
 }
 """Where names are defined whose modules are imported when they are first asked for: `import streamload` takes no time to speak of."""
 
+_ARRAYS = 'sl.Augment("image", ..., dtype="float32", layout="CHW") gives floats from 0 to 1, channels first'
+_INSTEAD = {
+    "Compose": 'sl.Augment("image", ...) takes the operations one after the other',
+    **dict.fromkeys(("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToTensor"), _ARRAYS),
+    "Dataset": "sl.open(path) opens what is to be read",
+    "DataLoader": "sl.Loader(data, batch_size=256) is the loader, and sl.for_torch(loader) gives its batches as tensors",
+}
+"""What takes the place of names that other libraries have."""
+
 __all__ = [
     "Augment",
     "Batch",
@@ -106,14 +116,20 @@ def __getattr__(name: str) -> Any:
         module, _, attribute = _LATER[name].partition(":")
         value = getattr(importlib.import_module(module), attribute or name)
     elif name.startswith("_") or not (name == "augment" or name[0].isupper()):
-        raise AttributeError(f"module 'streamload' has no attribute {name!r}")
+        raise _missing(name)
     else:
         augment = importlib.import_module("streamload.transforms.augment")
         if name != "augment" and name not in dir(augment):
-            raise AttributeError(f"module 'streamload' has no attribute {name!r}")
+            raise _missing(name)
         value = augment if name == "augment" else getattr(augment, name)
     globals()[name] = value
     return value
+
+
+def _missing(name: str) -> AttributeError:
+    """The error for a name that is not here; Python adds the nearest one that is."""
+    instead = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
+    return AttributeError(f"module 'streamload' has no attribute {name!r}{instead}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -99,6 +99,8 @@ class Ragged:
             start, stop, _ = index.indices(len(self))
             first, last = int(self.offsets[start]), int(self.offsets[max(start, stop)])
             return Ragged(self.values[first:last], self.offsets[start : max(start, stop) + 1] - first, self.kind)
+        if isinstance(index, tuple) or index is None or index is ...:
+            raise IndexError(self._no_axes(index))
         chosen = np.arange(len(self))[cast(Any, index)]
         if chosen.ndim != 1:
             raise IndexError(f"records are chosen by an integer, a slice, integers or booleans, not by {index!r}")
@@ -106,6 +108,11 @@ class Ragged:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         elements = np.arange(int(offsets[-1])) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return Ragged(self.values[elements], offsets, self.kind)
+
+    def _no_axes(self, index: object) -> str:
+        """What is said where these records are indexed as if they were one array."""
+        cure = "; images that are stored as bytes become arrays by sl.open(path, decode=(224, 224))" if self.kind == BYTES else ""
+        return f"a Ragged is indexed by record alone, ragged[5], not by {index!r}: its records differ in length{cure}"
 
     def _record(self, number: int) -> Any:
         values = self.values[int(self.offsets[number]) : int(self.offsets[number + 1])]

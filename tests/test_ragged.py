@@ -132,6 +132,10 @@ def test_what_cannot_be_is_refused_with_a_cure():
         sl.Ragged.of(["a"])[1]
     with pytest.raises(IndexError, match="chosen by an integer, a slice, integers or booleans"):
         sl.Ragged.of(["a"])[[[0]]]
+    with pytest.raises(IndexError, match=r"^a Ragged is indexed by record alone, ragged\[5\], not by \(0, 1\): .* differ in length$"):
+        sl.Ragged.of([np.arange(3)])[0, 1]
+    with pytest.raises(IndexError, match=r"images that are stored as bytes become arrays by sl\.open\(path, decode=\(224, 224\)\)$"):
+        sl.Ragged.of([b"a"])[..., None]
     with pytest.raises(TypeError, match=r"take \.values and \.offsets, \.padded\(\) or \.to_list\(\)"):
         np.asarray(sl.Ragged.of(["a", "b"]))
     with pytest.raises(sl.CorruptDataError, match="text number 0 is not UTF-8: invalid start byte at byte 1 of 2"):

@@ -15,6 +15,7 @@ from streamload.loader.loader import Loader
 from streamload.loader.options import did_you_mean
 from streamload.schema import BYTES, TEXT, Field
 
+DECODED = "Images that are stored as bytes become arrays of one size by sl.open(path, decode=(224, 224))."
 VALID = "valid"
 """The name of an extra field that says which records of a batch count: bool, shape (records,). A field of the data with this name goes
 before it."""
@@ -133,8 +134,9 @@ def is_text(field: Field) -> bool:
 
 def refused(field: Field, framework: str, *, why: str = "") -> ConfigError:
     """The error for a field that a framework has no arrays for."""
+    decode = f" {DECODED}" if field.ragged == BYTES else ""
     return ConfigError(
         f"{framework} has no array for the field '{field}'{why}.",
-        hint="Name other fields by fields=, or make an array of numbers of it in the loader's transform=.",
+        hint=f"Name other fields by fields=, or make an array of numbers of it in the loader's transform=.{decode}",
         field=field.name,
     )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import BatchFields, WantedFields, chosen_fields
+from streamload.frameworks.fields import DECODED, BatchFields, WantedFields, chosen_fields
 from streamload.frameworks.missing import framework
 from streamload.loader.loader import Loader
 from streamload.loader.options import did_you_mean
+from streamload.schema import BYTES
 
 CHANNELS = (1, 3, 4)
 """Lengths of the last of three axes that are taken for colours: grey, RGB, and RGB with opacity."""
@@ -80,9 +81,11 @@ def _images(choice: BatchFields, channels_first: bool | Sequence[str]) -> frozen
     if not isinstance(channels_first, (bool, int)):
         for name in channels_first:
             if name not in three:
+                stored = any(field.name == name and field.ragged == BYTES for field in choice.fields)
+                others = f"Name such fields.{did_you_mean(str(name), tuple(three))}" if three else "Leave it out: no field has that shape."
                 raise ConfigError(
                     f"channels_first is asked for {name!r}, which is no field of shape (height, width, channels) here.",
-                    hint=f"Name such fields.{did_you_mean(str(name), tuple(three))}",
+                    hint=DECODED if stored else others,
                 )
         return frozenset(channels_first)
     if not channels_first:
@@ -91,6 +94,7 @@ def _images(choice: BatchFields, channels_first: bool | Sequence[str]) -> frozen
     if not images:
         shapes = ", ".join(str(field) for field in choice.fields)
         raise ConfigError(
-            f"channels_first=True finds no images of shape (height, width, 1, 3 or 4): {shapes}.", hint="Leave it out, or name the fields."
+            f"channels_first=True finds no images of shape (height, width, 1, 3 or 4): {shapes}.",
+            hint=DECODED if any(field.ragged == BYTES for field in choice.fields) else "Leave it out, or name the fields.",
         )
     return images

@@ -287,10 +287,11 @@ class Loader:
 
     def __repr__(self) -> str:
         plan = self._plan
-        files = f"files are {plan.sizing.reading}"
+        steps = f"{plan.steps:,} step{'' if plan.steps == 1 else 's'} of {plan.batch_size:,}"
+        workers = f"{plan.workers} worker{'' if plan.workers == 1 else 's'}{self._neighbours}"
         return (
-            f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
-            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {files})\n"
+            f"Loader({self._title}: {plan.n:,} records in {steps} · "
+            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {workers} · files are {plan.sizing.reading})\n"
             f"{plan.augmented}  memory {plan.sizing.footprint}"
         )
 

@@ -291,7 +291,7 @@ def _failed(name: str, error: Exception) -> ConfigError:
     """The error for an exception in an order of the user's, which is named, with its traceback as text."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
     failed = ConfigError(
-        f"{name}, of the order that shuffle= gave, failed with {type(error).__name__}: {shortened(str(error))}",
+        f"{name}, of the order that shuffle= gave, failed with {type(error).__name__}: {shortened(str(error)).rstrip('.')}.",
         hint="Its traceback is below.",
         traceback=shortened(trace),
     )

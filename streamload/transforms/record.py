@@ -191,7 +191,7 @@ def transform_error(error: BaseException, record: int, *, what: str = "transform
     where = f"record {record}" if what == "transform" else f"the batch that begins with record {record},"
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     return TransformError(
-        f"the {what} failed on {where} with {type(error).__name__}: {shortened(said)}",
+        f"the {what} failed on {where} with {type(error).__name__}: {shortened(said).rstrip('.')}.",
         hint="Its traceback is below." if trace else "",
         traceback=shortened(trace),
         kinds=kinds,

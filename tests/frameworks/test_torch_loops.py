@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from framework_data import BATCH, NUMBERS, RECORDS, STEPS, WIDTH, expected, loader_of, values, write
+from PIL import Image
 
 import streamload as sl
 
@@ -115,6 +116,23 @@ def test_channels_first_is_a_view(tmp_path: Path) -> None:
             fields = ("x", "number") if asked is True else None
             with pytest.raises(sl.ConfigError, match=text):
                 sl.for_torch(loader, fields, channels_first=asked)
+
+
+def test_images_that_are_bytes_have_no_channels(tmp_path: Path) -> None:
+    """Those of different sizes are to be decoded to one; what has no images at all is told to leave channels_first out."""
+    for number in range(3):
+        (tmp_path / "photos" / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20 + number, 18)).save(tmp_path / "photos" / "a" / f"{number}.png")
+    cure = "Images that are stored as bytes become arrays of one size by sl.open(path, decode=(224, 224))."
+    for asked in (True, "image", ("image",)):
+        with sl.Loader(sl.open(tmp_path / "photos"), batch_size=2, num_workers=0) as loader, pytest.raises(sl.ConfigError) as caught:
+            sl.for_torch(loader, ("image", "label"), channels_first=asked)
+        assert caught.value.hint == cure
+        with sl.Loader(sl.open(tmp_path / "photos", decode=(224, 224)), batch_size=2, num_workers=0) as loader:
+            image, _ = next(iter(sl.for_torch(loader, ("image", "label"), channels_first=asked)))
+            assert image.shape == (2, 3, 224, 224)
+    with loader_of(write(tmp_path / "data.h5")) as loader, pytest.raises(sl.ConfigError, match="Leave it out: no field has that shape"):
+        sl.for_torch(loader, channels_first=("x",))
 
 
 def test_every_number_keeps_its_dtype(tmp_path: Path) -> None:

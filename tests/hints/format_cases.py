@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples.lmdb import database
 from examples.zarr import write as write_store
 from following import OUT, Case, case, command
 from foreign_files import framed, noise, png, tar_of, tf_example
@@ -166,14 +167,16 @@ def of_archives() -> Iterator[Case]:
     bad = [(f"{at}.{end}", data) for at in range(3) for end, data in (("json", b"{" if at == 1 else b'{"a": 1}'), ("png", png(noise())))]
     Path("bad.tar").write_bytes(tar_of(bad))
 
-    def skipped() -> None:
+    def skipped(path: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a record is left out
-            loader = sl.Loader(sl.open("bad.tar"), batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip")
+            loader = sl.Loader(sl.open(path), batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip")
         with loader:
             assert sum(len(batch.records) for batch in loader) == 2
 
-    yield case(opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', skipped))
+    yield case(
+        opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', partial(skipped, "bad.tar"))
+    )
     sound = [(f"{at}.{end}", data) for at in range(3) for end, data in (("flac", bytes(20_000)), ("cls", b"1"))]
     Path("sound.tar").write_bytes(tar_of(sound))
     yield case(opened("sound.tar"), {}, "fields=['label']")
@@ -186,6 +189,18 @@ def of_archives() -> Iterator[Case]:
         Path(path).write_bytes(data)
         words = f"streamload convert {path} train.h5 --on-bad skip"
         yield case(read(path), {}, (words, lambda words=words: command(*words.split()[1:])(more="--dry-run")))
+    held = {
+        f"{kind}-{at}".encode(): data for at in range(3) for kind, data in (("image", png(noise())), ("text", b"\xff" if at == 1 else b"a"))
+    }
+    database(Path("bad.mdb"), held)
+    yield case(
+        opened("bad.mdb"),
+        {"fill": {"text": "?"}},
+        ("fill=", {"fill": OUT}),
+        ('Loader(..., on_bad_record="skip")', partial(skipped, "bad.mdb")),
+    )
+    Path("pixels.tfrecord").write_bytes(b"".join(framed(tf_example({"x": [bytes([200, at, 0, 0])]})) for at in range(3)))
+    yield case(opened("pixels.tfrecord"), {"shapes": {"x": (5,)}}, ("shapes={...}", {"shapes": OUT}))
 
 
 def flipped(data: bytes, at: int) -> bytes:

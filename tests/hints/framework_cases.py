@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from following import Case, case
+from PIL import Image
 
 import streamload as sl
 
@@ -31,6 +33,14 @@ def cases(here: Path) -> Iterator[Case]:
         ("fields=", {"fields": ("x",)}),
         ("transform=", {"loader": numbers}),
     )
+    os.makedirs("photos/a")
+    for number in range(3):
+        Image.new("RGB", (20 + number, 18)).save(f"photos/a/{number}.png")
+    photos = sl.Loader(sl.open("photos"), **base)
+    sized = ("sl.open(path, decode=(224, 224))", {"loader": sl.Loader(sl.open("photos", decode=(224, 224)), **base)})
+    yield case(lambda loader: next(iter(sl.for_jax(loader))), {"loader": photos}, sized)
+    for asked in (True, ("image",)):
+        yield case(partial(sl.for_torch, channels_first=asked), {"loader": photos}, sized)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     whole = sl.Loader(data, **base, drop_last=True)
     call = partial(sl.for_jax, sharding=sharding)

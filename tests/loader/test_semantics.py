@@ -299,7 +299,8 @@ def test_defaults_come_from_the_machine(data: sl.Source, monkeypatch: pytest.Mon
     """A quarter of what is free, shared out among local ranks; the cores less one."""
     with sl.Loader(data, batch_size=30) as loader:
         alone = loader.footprint().budget
-        assert f"{min(8, max(0, len(__import__('os').sched_getaffinity(0)) - 1))} workers" in repr(loader)
+        workers = min(8, max(0, len(__import__("os").sched_getaffinity(0)) - 1))
+        assert f" · {workers} worker{'' if workers == 1 else 's'} · " in repr(loader)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with sl.Loader(data, batch_size=30, num_workers=0) as loader:
         assert 0.15 * alone < loader.footprint().budget < 0.35 * alone

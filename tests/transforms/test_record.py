@@ -123,6 +123,7 @@ def test_an_exception_names_the_record_and_stays_catchable_as_itself(error: Base
     with pytest.raises(TransformError) as caught:
         applied(fails(error))
     assert f"the transform failed on record 12 with {type(error).__name__}" in str(caught.value)
+    assert ". Its traceback is below." in str(caught.value)
     received = received_error(to_plain(caught.value))
     assert isinstance(received, TransformError)
     assert "in function\n" in received.traceback

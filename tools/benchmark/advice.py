@@ -14,18 +14,38 @@ BOUND = ("copy", "device")
 MUCH = 2.0
 """Bytes read for each byte used, from which on it is worth saying."""
 GAIN = 1.1
+HARDLY = 0.05
+"""Up to this many bytes from the device for each byte used, the files were in memory."""
 
 
 def verdict(best: Mapping[str, Any]) -> str:
     """One sentence: how fast, which share of which limit, and what set the pace."""
     limit = best["limits"][0] if best["limits"] else None
     beside = f", {100 * limit['ratio']:.0f} % of what {limit['name']} gives" if limit else ""
-    return f"{best['rate']:,.0f} records/s with {best['workers']} workers{beside}; {_pace(best)}"
+    return f"{best['rate']:,.0f} records/s with {workers_said(best['workers'])}{beside}; {_pace(best)}"
+
+
+def workers_said(count: int) -> str:
+    """So many workers, in words."""
+    return f"{count} worker{'' if count == 1 else 's'}"
+
+
+def pass_verdict(one: Mapping[str, Any]) -> str:
+    """What the loader's counters say of a pass, but for files that are in memory, which no faster disk would help."""
+    said: str = one["verdict"]
+    return f"{said.partition(': for storage')[0]}: for files to be opened and read, which are in memory" if _reads_memory(one) else said
+
+
+def _reads_memory(one: Mapping[str, Any]) -> bool:
+    """Whether a pass waited for files, and next to nothing of them came from the device."""
+    return one["bottleneck"] == "disk" and one.get("device_per_used", 1.0) < HARDLY
 
 
 def _pace(best: Mapping[str, Any]) -> str:
     if _at_the_limit(best):
         return "the machine is the limit"
+    if _reads_memory(best):
+        return "opening and reading files set the pace"
     return {
         "consumer": "copying batches out set the pace, not the loader",
         "disk": "waiting for storage set the pace",
@@ -40,8 +60,8 @@ def _at_the_limit(best: Mapping[str, Any]) -> bool:
     return limit is not None and limit["kind"] in BOUND and limit["ratio"] >= NEAR
 
 
-def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: int | None) -> Iterator[str]:
-    """What to change, the most promising first; nothing where nothing is known to help."""
+def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: int | None, convert: str) -> Iterator[str]:
+    """What to change, the most promising first; nothing where nothing is known to help. `convert` is the command that makes arrays."""
     best = max(passes, key=lambda one: one["rate"])
     others = [one for one in passes if one["workers"] != best["workers"]]
     if others and (asked_workers is None or best["workers"] != asked_workers):
@@ -50,7 +70,7 @@ def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: i
     read = best["read_nbytes"] / best["used_nbytes"] if best["used_nbytes"] else 0.0
     if read >= MUCH:
         yield (
-            f"shuffle=sl.Block(), or `streamload convert --chunk-records 1`: {read:.1f} bytes are read for each byte used, "
+            f"shuffle=sl.Block(), or `{convert} --chunk-records 1`: {read:.1f} bytes are read for each byte used, "
             "because blocks are read for single records"
         )
     near = _at_the_limit(best)
@@ -58,8 +78,10 @@ def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: i
     if not near and best["bottleneck"] == "decode" and best["workers"] == tried and tried < cores:
         yield f"more workers: decoding takes {best['stats']['decode_seconds']:.1f} s of {tried}, and {cores} cores are there"
     elif best["bottleneck"] == "decode" and best["workers"] >= cores:
-        yield "`streamload convert --codec none`: all cores decode already"
-    if best["bottleneck"] == "disk":
+        yield f"`{convert}` makes arrays that need no decoding: all cores decode already"
+    if _reads_memory(best) and not near:
+        yield f"one file in place of many, `{convert}`: opening and reading them set the pace, and they are in memory already"
+    elif best["bottleneck"] == "disk":
         if best["order"] == "exact" and not near:
             yield 'io="direct" or "read" (see `streamload tune`), or shuffle=sl.Block(): the device gives more than random order takes'
         elif near:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.source import delivered_nbytes
-from streamload.tools.benchmark.advice import changes, verdict
+from streamload.tools.benchmark.advice import changes, pass_verdict, verdict, workers_said
 from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries, compared_images
 from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, fixed_fields, size_of
 from streamload.tools.benchmark.environment import machine
@@ -164,7 +165,7 @@ def _measured(
         "passes": passes,
         "best": best["workers"],
         "verdict": verdict(best),
-        "changes": list(changes(passes, cores=usable_cores(), asked_workers=None)),
+        "changes": list(changes(passes, cores=usable_cores(), asked_workers=None, convert=_conversion(arguments))),
     }
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
@@ -242,9 +243,15 @@ def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored:
     return one | {"limits": beside(one, limits, stored=stored), "read_ahead": stored and read_ahead(one)}
 
 
+def _conversion(arguments: argparse.Namespace) -> str:
+    """The command that writes these records as arrays that need no decoding."""
+    size = f" --size {arguments.decode}" if arguments.decode not in (None, "no") else ""
+    return f"streamload convert {shlex.quote(arguments.path)} new.h5{size}"
+
+
 def _say(one: dict[str, Any], console: Console) -> None:
     waits, memory = one["waits"], one["memory"]
-    console.say(f"{one['workers']} workers: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}", "bold")
+    console.say(f"{workers_said(one['workers'])}: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}", "bold")
     files = f", of which page cache {format_decimal(memory['file_nbytes'])}"
     group = f"; control group {format_decimal(memory['group_peak_nbytes'])}" if memory.get("group_peak_nbytes") else ""
     console.pairs(
@@ -261,7 +268,7 @@ def _say(one: dict[str, Any], console: Console) -> None:
                 f"RSS {format_decimal(memory['rss_nbytes'])} added up, PSS {format_decimal(memory['pss_nbytes'])}{files}{group}",
             ),
             ("read", f"{one['read_per_used']:.2f} bytes a byte used, {one['device_per_used']:.2f} from the device; cache {one['cache']}"),
-            ("verdict", one["verdict"]),
+            ("verdict", pass_verdict(one)),
         ]
     )
     if one["read_ahead"]:

@@ -194,7 +194,8 @@ def _show(document: dict[str, Any], console: Console) -> None:
     if document["warning"]:
         console.found(document["warning"])
     if document["amplification"] >= 2:
-        console.advise("--order block decodes each record once; `streamload convert --chunk-records 1` makes exact order cheap")
+        command = f"streamload convert {shlex.quote(document['path'])} new.h5 --chunk-records 1"
+        console.advise(f"--order block decodes each record once; `{command}` makes exact order cheap")
     if "conversion" in document:
         gain = document["conversion"]
         command = f"streamload convert {shlex.quote(document['path'])} new.parquet --store keep"

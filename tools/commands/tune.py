@@ -11,6 +11,7 @@ from typing import Any
 from streamload.errors import ConfigError, ResourceError
 from streamload.memory.limits import available_nbytes, usable_cores
 from streamload.sizes import format_decimal, format_rate
+from streamload.tools.benchmark.advice import workers_said
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
@@ -39,7 +40,7 @@ class Settings:
 
     def __str__(self) -> str:
         window = f", window {self.window}" if self.window else ""
-        return f"{self.workers} workers, io={self.io}{window}"
+        return f"{workers_said(self.workers)}, io={self.io}{window}"
 
 
 class Trials:
@@ -196,7 +197,7 @@ def _why(trials: Trials, chosen: Settings, best: Settings) -> Iterator[str]:
         yield f"{best} gives {trials.rate(best) / rate:.2f} times as many, too little to pay for what it costs more"
     for means in trials.rates:
         if means != chosen and means.io == "auto" and means.window is None and means.workers != chosen.workers:
-            yield f"{means.workers} workers: {trials.rate(means) / rate:.2f} times as many records/s"
+            yield f"{workers_said(means.workers)}: {trials.rate(means) / rate:.2f} times as many records/s"
     others = [means for means in trials.rates if means.workers == chosen.workers and means != chosen]
     for means in others:
         yield f"{means}: {trials.rate(means) / rate:.2f} times as many"

@@ -86,12 +86,20 @@ def _pickled(data: bytes, path: str, was: Fingerprint) -> CifarBatch:
 def _labels(values: Any, name: str, images: int, path: str) -> NDArray[np.int64]:
     held = array_in(values)
     try:
-        labels = np.array([int(value) for value in (values if held is None else held.reshape(-1))], np.int64)
+        labels = np.array([_whole(value) for value in (values if held is None else held.reshape(-1))], np.int64)
     except (TypeError, ValueError, OverflowError) as error:
         raise damaged(f"{path}: its {name} are no numbers: {error}.", path=path) from error
     if len(labels) != images:
         raise damaged(f"{path} holds {images:,} images and {len(labels):,} {name}.", path=path)
     return labels
+
+
+def _whole(value: Any) -> int:
+    """A label as a number. Raises ValueError for one between two classes."""
+    number = int(value)
+    if number != value:
+        raise ValueError(f"{value!r} is no class")
+    return number
 
 
 def planes_of(batch: CifarBatch) -> NDArray[np.uint8]:

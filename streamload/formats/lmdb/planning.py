@@ -15,6 +15,7 @@ from streamload.formats.lmdb.records import LmdbRecords, Places, records_of
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.images import named_as_mask
+from streamload.nulls import SKIP
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
 from streamload.storage.files import fingerprint, recheck
@@ -33,6 +34,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
         raise CorruptDataError(
             f"{paths[0]} holds no records{f': {told}' if told else ''}.", hint="Is it whole, and the database that you mean?", path=paths[0]
         )
+    if fill is not None:
+        _refuse_unreadable(databases)
     found: dict[str, PlannedField] = {}
     aside = {name: f"holds {why}" for one in databases for name, why in one.aside.items()}
     for name in dict.fromkeys(name for one in databases for name in (*one.images, *one.values)):
@@ -86,6 +89,17 @@ def _refuse_overlaps(pages: LmdbPages, found: LmdbRecords) -> None:
         raise pages.damaged(f"two values at byte {int(table[astray[0] + 1, 0]):,}")
 
 
+def _refuse_unreadable(databases: Sequence[LmdbRecords]) -> None:
+    """Raise CorruptDataError where something would be filled in for a value that is there and cannot be read."""
+    for path, name, rows in ((one.path, name, rows) for one in databases for name, rows in one.unreadable.items()):
+        raise CorruptDataError(
+            f"{path}: {name!r} of record {rows[0]:,} is no text. "
+            "fill= stands for values that are missing, not for those that cannot be read.",
+            hint=f"Write that value anew, as UTF-8, or leave fill= out, and such records too: {SKIP}.",
+            path=path,
+        )
+
+
 def _field(name: str, databases: Sequence[LmdbRecords], starts: NDArray[np.int64]) -> PlannedField | str:
     """A field of all databases, null where one lacks it; or why it can be none."""
     if any(name in one.images for one in databases):
@@ -94,7 +108,9 @@ def _field(name: str, databases: Sequence[LmdbRecords], starts: NDArray[np.int64
         nothing = [list[Any]([None]) * one.count for one in databases]
         return _of_images(name, [one.images.get(name, lacking) for one, lacking in zip(databases, nothing, strict=True)], starts)
     values = [value for one in databases for value in one.values.get(name, [None] * one.count)]
-    return field_of_values(name, values, starts, as_classes=True if any(name in one.folders for one in databases) else None)
+    unreadable = [start + row for start, one in zip(starts.tolist(), databases, strict=False) for row in one.unreadable.get(name, ())]
+    as_classes = True if any(name in one.folders for one in databases) else None
+    return field_of_values(name, values, starts, as_classes=as_classes, unreadable=unreadable)
 
 
 def _of_images(key: str, parts: Sequence[Places], starts: NDArray[np.int64]) -> PlannedField:

@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from streamload.formats.lmdb.pages import LmdbPages, ValuePlace
-from streamload.formats.lmdb.values import as_text, identified, key_text
+from streamload.formats.lmdb.values import identified, key_text
+from streamload.formats.tables.texts import as_text
 from streamload.images import format_of
 from streamload.omissions import Omission
 
@@ -40,6 +42,8 @@ class LmdbRecords:
     aside: dict[str, str] = field(default_factory=dict[str, str])
     """What is no field, and why."""
     omissions: list[Omission] = field(default_factory=list[Omission])
+    unreadable: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """Of fields of texts, the records whose value is there and is none: nothing stands for it."""
 
 
 def records_of(pages: LmdbPages) -> LmdbRecords:
@@ -85,16 +89,23 @@ def _by_number(made: LmdbRecords, pages: LmdbPages, found: Mapping[bytes, ValueP
 
 
 def _settle(made: LmdbRecords, pages: LmdbPages, name: str, places: Places) -> None:
-    """What a field beside the images is: images too, or texts, which are held; others are no fields, and why is said."""
+    """What a field beside the images is: images too, or texts, which are held; others are no fields, and why is said.
+
+    A few values that are no text, among more that are, are left out and said; where they are more, the field holds none.
+    """
     first = [pages.read(place) for place in places[:LOOKED_AT] if place is not None]
     if any(format_of(value) for value in first):
         made.images[name] = places
         return
     texts = [None if place is None else as_text(pages.read(place)) for place in places]
-    if all(text is None for text in texts):
-        made.aside[name] = identified(first[0])[1] if first else "nothing in the first records"
-    else:
-        made.values[name] = texts
+    others = [row for row, (place, text) in enumerate(zip(places, texts, strict=True)) if place is not None and text is None]
+    if 2 * len(others) >= sum(place is not None for place in places):
+        made.aside[name] = identified(pages.read(cast(ValuePlace, places[others[0]])))[1] if others else "nothing in any record"
+        return
+    made.values[name] = texts
+    if others:
+        made.unreadable[name] = others
+        made.omissions.append(Omission.of("member", "bytes that are no text", [f"{name!r} of record {row:,}" for row in others]))
 
 
 def _by_key(made: LmdbRecords, pages: LmdbPages, found: Mapping[bytes, ValuePlace]) -> None:

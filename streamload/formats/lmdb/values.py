@@ -5,14 +5,6 @@ from __future__ import annotations
 from streamload.errors import SourceError, UnsafeSourceError, UnsupportedFeatureError
 
 
-def as_text(value: bytes) -> str | None:
-    """A value as text; None for what is none."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
-
-
 def key_text(key: bytes) -> str:
     """A key for people."""
     return key.decode("utf-8", "backslashreplace")[:200]
@@ -31,4 +23,8 @@ def identified(value: bytes) -> tuple[type[SourceError], str, str]:
     if value.startswith(b"ARROW1") or value[:4] == b"\xff\xff\xff\xff":
         return UnsupportedFeatureError, "an object of Arrow", "Save its images as they are encoded."
     start = value[:8].hex(" ") or "nothing"
-    return UnsupportedFeatureError, f"of a kind that is not known here: it begins with {start}", "Images as they are encoded are read."
+    return (
+        UnsupportedFeatureError,
+        f"bytes of a kind that is not known: it begins with {start}",
+        "Images as they are encoded are read.",
+    )

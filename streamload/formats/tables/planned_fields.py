@@ -94,37 +94,44 @@ def planned_source(
     )
 
 
-def field_of_values(key: str, values: Sequence[Any], starts: NDArray[np.int64], *, as_classes: bool | None = None) -> PlannedField | str:
+def field_of_values(
+    key: str, values: Sequence[Any], starts: NDArray[np.int64], *, as_classes: bool | None = None, unreadable: Sequence[int] = ()
+) -> PlannedField | str:
     """A field held in memory, of a value for each record, None where it has none; or why it can be none.
 
     Numbers, truth values, and lists of numbers of one length stay such. Texts are classes, in their order, where `as_classes` says so, or
     says nothing and they repeat: no more than 1,000 of them, each twice on average; else they are texts. `starts` are the records
-    with which files begin, for errors.
+    with which files begin, for errors; `unreadable` is as of `held_field`.
     """
     found = labels_or_texts(values, as_classes=as_classes)
-    return held_field(key, [found], starts) if found.array is not None or found.texts is not None else found.why
+    return held_field(key, [found], starts, unreadable=unreadable) if found.array is not None or found.texts is not None else found.why
 
 
-def held_field(key: str, parts: Sequence[LabelValues], starts: NDArray[np.int64]) -> PlannedField:
-    """A field held in memory, its values in some parts that follow each other: texts, or numbers of the same classes."""
+def held_field(key: str, parts: Sequence[LabelValues], starts: NDArray[np.int64], *, unreadable: Sequence[int] = ()) -> PlannedField:
+    """A field held in memory, its values in some parts that follow each other: texts, or numbers of the same classes.
+
+    NaN stands for fractions that a record lacks, but not in the records `unreadable`, whose values are there and cannot be read.
+    """
     if parts[0].texts is not None:
         return _held_texts(key, [text for part in parts for text in part.texts or ()], starts)
     array = np.concatenate([one.array for one in parts if one.array is not None])
     missing = np.flatnonzero(~np.concatenate([one.there for one in parts])).astype(np.int64)
     classes = tuple(parts[0].classes or ())
 
+    is_float = array.dtype.kind == "f"
+    wrong = np.intersect1d(missing, np.array(unreadable, np.int64)) if is_float else missing
+
     def make(field: Field, stands: Any) -> Made:
-        is_float = array.dtype.kind == "f"
         values = array
         if len(missing) and (stands is not None or is_float):
             values = array.copy()
             values[missing] = np.nan if stands is None else stands
         whole = InMemory(field=field, values=values, label=f"{len(classes):,} classes" if classes else "small values")
-        if not len(missing) or stands is not None or is_float:
+        if not len(wrong) or stands is not None:
             return whole, 0
-        return HeldWithNulls(stored=whole, column=key, nulls=missing, starts=starts), len(missing)
+        return HeldWithNulls(stored=whole, column=key, nulls=wrong, starts=starts), len(wrong)
 
-    as_nan = len(missing) if array.dtype.kind == "f" else 0
+    as_nan = len(missing) - len(wrong)
     return PlannedField(dtype=array.dtype, shape=array.shape[1:], ragged="", make=make, classes=classes, as_nan=as_nan)
 
 

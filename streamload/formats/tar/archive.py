@@ -54,7 +54,8 @@ class Archive:
         """By what follows the key: offset and length for each record; -1 where it has none."""
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
         """Numbers, texts and what JSON holds: by what follows the key, field and record."""
-        self.bad: dict[int, SourceError] = {}
+        self.bad: dict[tuple[str, int], SourceError] = {}
+        """Members that are there and cannot be read: why, by what follows the key, and record."""
         self.left_out: dict[str, list[str]] = {}
         """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
         self.counts: Counter[str] = Counter()
@@ -145,7 +146,7 @@ class Archive:
             try:
                 found = small_values(name, member.data)
             except ValueError as error:
-                self.bad[row] = CorruptDataError(f"{self.path}: {member.name} cannot be read: {error}.", path=self.path)
+                self.bad[name, row] = CorruptDataError(f"{self.path}: {member.name} cannot be read: {error}.", path=self.path)
                 return
             for field, value in found.items():
                 self.values.setdefault((name, field), {})[row] = value

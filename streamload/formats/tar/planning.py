@@ -115,7 +115,9 @@ def _planned_fields(
         for start, archive in zip(starts.tolist(), archives, strict=False):
             for row, value in archive.values.get(source, {}).items():
                 column[start + row] = value
-        _add(field, field_of_values(field, column, starts, as_classes=True if field in CLASSES else None), found, aside)
+        bad = [start + row for start, one in zip(starts.tolist(), archives, strict=False) for name, row in one.bad if name == source[0]]
+        made = field_of_values(field, column, starts, as_classes=True if field in CLASSES else None, unreadable=bad)
+        _add(field, made, found, aside)
     return found, aside
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
+from streamload.formats.tables.texts import as_text
 from streamload.formats.tfrecord.example import viewed
 from streamload.formats.tfrecord.framing import SKIPPABLE, damage_hint, framed_records
 from streamload.formats.unpacking_budget import UnpackingBudget
@@ -38,9 +39,7 @@ class BytesFeature:
     first: bytes = b""
     """The beginning of the first."""
     is_text: bool = True
-    """Whether all are UTF-8."""
-    lists: int = 0
-    """Records that have several."""
+    """Whether all are text."""
 
     def add(self, record: int, offset: int, value: memoryview) -> None:
         """The value of one more record."""
@@ -55,7 +54,7 @@ class BytesFeature:
             whole = bytes(value)
             if self.short is not None:
                 self.short.append(whole)
-            self.is_text = self.is_text and _is_text(whole)
+            self.is_text = self.is_text and as_text(whole) is not None
 
 
 @dataclass(slots=True)
@@ -157,13 +156,6 @@ class Features:
 def _kept_nbytes(value: list[memoryview] | NDArray[Any]) -> int:
     """About what is kept of a feature of one record: numbers whole, of bytes where they lie and what may be a name."""
     return KEPT_NBYTES + (value.nbytes if not isinstance(value, list) else min(MOST_TEXT_NBYTES, sum(map(len, value))))
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        return all(one.isprintable() or one.isspace() for one in value.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def numbers_beside(found: Sequence[tuple[str, BytesFeature | NumbersFeature]]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
@@ -46,6 +47,9 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     planner = _Planner(features, starts, shapes)
     found: dict[str, PlannedField] = {}
     names = plain_names(list(features.found))
+    known = {*names, *names.values(), *features.aside}
+    for name in (name for name in shapes if name not in known):
+        raise ConfigError(f"shapes names {name!r}, which {paths[0]} does not hold.", hint=f"It holds {list(names)}.", path=paths[0])
     for name, stored in names.items():
         made = planner.field(name, stored)
         if isinstance(made, str):
@@ -101,11 +105,13 @@ class _Planner:
     def field(self, name: str, stored: str) -> PlannedField | str:
         """The field of a feature, or why it can be none."""
         feature = self._features.found[stored]
+        shape = self._shapes.get(name, self._shapes.get(stored))
+        if shape is not None:
+            return self._shaped(name, feature, shape)
         if isinstance(feature, NumbersFeature):
             return self._of_numbers(name, feature)
-        shape = self._shapes.get(name, self._shapes.get(stored))
         is_image = format_of(feature.first) is not None
-        if not is_image and shape is None and feature.is_text and feature.short is not None:
+        if not is_image and feature.is_text and feature.short is not None:
             values: list[str | None] = [None] * self._features.count
             for record, value in zip(feature.records, feature.short, strict=True):
                 values[record] = value.decode()
@@ -113,11 +119,29 @@ class _Planner:
             # A number that was written as text stays one: tf.data has it so, too.
             return self._as_texts(name, feature) if isinstance(made, str) or not (made.classes or made.ragged == TEXT) else made
         if not is_image and len(set(feature.sizes)) == 1 and len(feature.records) == self._features.count and not feature.is_text:
-            said = shape or shape_said(self._beside, feature.sizes[0]) or (feature.sizes[0],)
-            if np.prod([axis or 0 for axis in said], dtype=object) == feature.sizes[0]:
-                return self._raw(feature, tuple(axis or 0 for axis in said))
-            return f"holds {feature.sizes[0]:,} bytes a record, which are no {said}"
+            return self._raw(feature, shape_said(self._beside, feature.sizes[0]) or (feature.sizes[0],))
         return self._as_texts(name, feature) if feature.is_text and not is_image else self._ranges(name, feature, BYTES)
+
+    def _shaped(self, name: str, feature: BytesFeature | NumbersFeature, shape: tuple[int | None, ...]) -> PlannedField:
+        """Raw pixels of a shape that was given. Raises ConfigError where not every record holds such."""
+        why = self._unlike(feature, shape)
+        if why or isinstance(feature, NumbersFeature):
+            raise ConfigError(f"'{name}' {why}.", hint="Leave it out of shapes={...}.", dataset=name)
+        return self._raw(feature, tuple(axis or 0 for axis in shape))
+
+    def _unlike(self, feature: BytesFeature | NumbersFeature, shape: tuple[int | None, ...]) -> str:
+        """Why the values of a feature are no raw pixels of a shape; "" where they can be."""
+        if isinstance(feature, NumbersFeature):
+            return f"holds numbers, no raw bytes that could have the shape {shape}"
+        if format_of(feature.first) is not None:
+            return f"holds encoded images, no raw bytes that could have the shape {shape}"
+        missing = self._features.count - len(feature.records)
+        if missing:
+            return f"is missing in {missing:,} record{'s' * (missing != 1)}, and raw bytes of the shape {shape} are in all"
+        least, most = min(feature.sizes), max(feature.sizes)
+        if least != most or math.prod(axis or 0 for axis in shape) != most:
+            return f"holds {f'{most:,}' if least == most else f'{least:,} to {most:,}'} bytes a record, which are no {shape}"
+        return ""
 
     def _as_texts(self, name: str, feature: BytesFeature) -> PlannedField:
         return self._ranges(name, feature, TEXT)

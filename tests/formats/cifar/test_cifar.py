@@ -140,6 +140,7 @@ REFUSED = {
     "another type": ({"data": PLANES.astype(np.float32)}, "is a pickle, and not one of CIFAR's"),
     "no dict": ([1], "is a pickle, and not one of CIFAR's"),
     "labels lost": ({"data": PLANES, "labels": [1]}, "holds 37 images and 1 labels"),
+    "labels between classes": ({"data": PLANES, "labels": [0.5] * 37}, "its labels are no numbers: 0.5 is no class"),
     "labels of text": ({"data": PLANES, "labels": ["cat"] * 37}, "its labels are no numbers"),
 }
 

@@ -106,6 +106,30 @@ def test_a_record_that_lacks_a_value_is_a_null(tmp_path: Path):
     assert open_source(path, fill={"label": -1})[:]["label"].tolist() == [0, 1, 2, 3, -1]
 
 
+def test_nothing_stands_for_a_value_that_is_no_text(tmp_path: Path):
+    """It is there, and so no missing one: a bad record among texts, and where such are more, the field is left out."""
+    held = {b"image-%d" % at: png(image) for at, image in enumerate(images((5, 4, 3))[:5])}
+    held |= {b"text-%d" % at: "\u00e9".encode("latin-1" if at == 3 else "utf-8") * at for at in range(5)}
+    held |= {b"angle-%d" % at: b"\xff" if at == 3 else b"%d.5" % at for at in range(4)}
+    path = database(tmp_path / "a.mdb", held | {b"label-%d" % at: (at + 98).to_bytes(8, "little") for at in range(5)})
+    with open_source(path) as source:
+        assert source.schema.names == ("image", "angle", "text")
+        said = repr(source)
+        assert "left out: 1 member, bytes that are no text ('text' of record 3)" in said
+        assert "left out: 1 member, bytes that are no text ('angle' of record 3)" in said
+        assert "'label' left out: it holds bytes of a kind that is not known: it begins with 62 00" in said
+        np.testing.assert_array_equal(source[[0, 2, 4]]["angle"], [0.5, 2.5, np.nan])
+        with pytest.raises(NullValueError, match="null at row 3 of column"):
+            source[3]
+    with pytest.raises(CorruptDataError) as caught:
+        open_source(path, fill={"text": "?"})
+    assert caught.value.message == (
+        f"{path}: 'angle' of record 3 is no text. fill= stands for values that are missing, not for those that cannot be read."
+    )
+    hint = 'Write that value anew, as UTF-8, or leave fill= out, and such records too: Loader(..., on_bad_record="skip").'
+    assert caught.value.hint == hint
+
+
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [
@@ -114,7 +138,7 @@ def test_a_record_that_lacks_a_value_is_a_null(tmp_path: Path):
         (b"\x92\xc4\x01a\x01", UnsupportedFeatureError, "is an object of MessagePack"),
         (b"\x93NUMPY\x01\x00v\x00", UnsupportedFeatureError, "is an array of NumPy"),
         (b"\xff\xff\xff\xff\x00", UnsupportedFeatureError, "is an object of Arrow"),
-        (b"hello", UnsupportedFeatureError, "is of a kind that is not known here: it begins with 68 65 6c 6c 6f"),
+        (b"hello", UnsupportedFeatureError, "is bytes of a kind that is not known: it begins with 68 65 6c 6c 6f"),
     ],
     ids=["pickle", "Caffe", "MessagePack", "NumPy", "Arrow", "text"],
 )

@@ -9,7 +9,7 @@ import pytest
 from examples.tar import png, write
 
 import streamload as sl
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, NullValueError
 
 
 def test_nothing_stands_for_a_member_that_cannot_be_read(tmp_path: Path):
@@ -28,6 +28,19 @@ def test_nothing_stands_for_a_member_that_cannot_be_read(tmp_path: Path):
     assert [one.why for one in source.omissions] == ["text or JSON that cannot be read"]
     assert source[0]["a"] == 1
     source.close()
+
+
+def test_a_number_that_cannot_be_read_is_no_missing_one(tmp_path: Path):
+    """NaN stands for a fraction that a record lacks; one that is there and damaged is a bad record."""
+    angles = {0: b"1.5", 1: b"\xff", 3: b"2.5"}
+    write(tmp_path / "a.tar", sorted([(f"{at}.cls", b"3") for at in range(4)] + [(f"{at}.x.txt", one) for at, one in angles.items()]))
+    with sl.open(tmp_path / "a.tar") as source:
+        name = source.schema.names[-1]
+        assert [one.why for one in source.omissions] == ["text or JSON that cannot be read"]
+        assert f"'{name}' holds 1 null, delivered as NaN" in source.notes
+        np.testing.assert_array_equal(source[[0, 2, 3]][name], [1.5, np.nan, 2.5])
+        with pytest.raises(NullValueError, match=f"null at row 1 of column '{name}'"):
+            source[1]
 
 
 def test_a_header_of_an_array_that_is_no_python_is_damage(tmp_path: Path):

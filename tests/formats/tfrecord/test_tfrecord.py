@@ -92,6 +92,40 @@ def test_raw_pixels_take_the_shape_that_is_given(tmp_path: Path):
         sl.open(tmp_path / "x", shapes={"pixels": (7, 5, 3)})
 
 
+def test_a_shape_that_is_given_is_taken_or_refused(tmp_path: Path):
+    """Bytes that could be text are raw pixels where somebody says so; a shape is never left aside in silence."""
+    rows = [
+        {"x": [b"AB%d4" % k], "n": [1, 2], "any": [bytes(3 + k)], "some": [b"\x80"] if k else [], "png": [png(image(k))]} for k in range(3)
+    ]
+    tfrecord(tmp_path / "x", rows)
+    with sl.open(tmp_path / "x", fields=["x"], shapes={"x": (2, 2)}) as source:
+        np.testing.assert_array_equal(source[:]["x"], np.array([[[65, 66], [48 + k, 52]] for k in range(3)], np.uint8))
+    for name, shape, text in (
+        ("x", (3, 3), "'x' holds 4 bytes a record, which are no (3, 3)."),
+        ("x", (None, 2), "'x' holds 4 bytes a record, which are no (None, 2)."),
+        ("n", (2,), "'n' holds numbers, no raw bytes that could have the shape (2,)."),
+        ("any", (3,), "'any' holds 3 to 5 bytes a record, which are no (3,)."),
+        ("some", (1,), "'some' is missing in 1 record, and raw bytes of the shape (1,) are in all."),
+        ("png", (6, 5, 3), "'png' holds encoded images, no raw bytes that could have the shape (6, 5, 3)."),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            sl.open(tmp_path / "x", shapes={name: shape})
+        assert (caught.value.message, caught.value.hint) == (text, "Leave it out of shapes={...}.")
+    with pytest.raises(ConfigError, match=r"shapes names 'y', which .* does not hold\. It holds \['x', 'n', 'any', 'png', 'some'\]"):
+        sl.open(tmp_path / "x", shapes={"y": (2, 2)})
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("👩\u200d🚀 soft\u00adly", "text"), ("tab\tline\n", "text"), ("nul\0", "bytes")], ids=["joined", "tab", "nul"]
+)
+def test_text_is_what_has_no_control_characters(value: str, kind: str, tmp_path: Path):
+    """Whatever else the Unicode of this Python calls printable; the bytes are the same either way."""
+    tfrecord(tmp_path / "x", [{"t": [value.encode() * (1 + k)]} for k in range(3)])
+    with sl.open(tmp_path / "x") as source:
+        assert source.schema["t"].ragged == kind
+        assert [one.encode() if kind == "text" else bytes(one) for one in source[:]["t"]] == [value.encode() * (1 + k) for k in range(3)]
+
+
 def test_what_is_no_field_is_said(tmp_path: Path):
     """Lists of bytes, and features that change their type."""
     tfrecord(tmp_path / "x", [{"n": [1], "many": [b"a", b"b"], "odd": [1]}, {"n": [2], "many": [b"c"], "odd": [1.5]}])

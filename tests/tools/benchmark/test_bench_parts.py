@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamload.tools.benchmark.advice import changes, verdict
+from streamload.tools.benchmark.advice import changes, pass_verdict, verdict
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.measure_epoch import Steady
 from streamload.tools.benchmark.workloads import WORKLOADS, utilisation, workload
@@ -31,6 +31,9 @@ def test_utilisation_is_the_share_of_time_computed(steps: int, compute: float, w
     share = utilisation({"steps": steps, "seconds": steps * compute + waited}, compute)
     assert share == pytest.approx(steps * compute / (steps * compute + waited))
     assert 0 <= share <= 1
+
+
+CONVERT = "streamload convert photos new.h5"
 
 
 def a_pass(**more: Any) -> dict[str, Any]:
@@ -108,20 +111,37 @@ def test_data_that_came_before_the_first_step_is_not_set_beside_the_device():
             "the device gives no more",
         ),
         ([a_pass(bottleneck="decode", stats={"decode_seconds": 1.9})], "more workers: decoding takes 1.9 s of 2"),
-        ([a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})], "all cores decode already"),
+        (
+            [a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})],
+            "`streamload convert photos new.h5` makes arrays that need no decoding: all cores decode already",
+        ),
+        (
+            [a_pass(bottleneck="disk", device_per_used=0.0)],
+            "one file in place of many, `streamload convert photos new.h5`: opening and reading them set the pace",
+        ),
         ([a_pass(memory={"own_nbytes": 4 << 30})], "less memory=: processes hold 4 GB"),
     ],
-    ids=["workers", "amplification", "random reads", "a slow disk", "decoding", "all cores decoding", "memory"],
+    ids=["workers", "amplification", "random reads", "a slow disk", "decoding", "all cores decoding", "files in memory", "memory"],
 )
 def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
     """What to change, with the number that says why."""
-    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None))
+    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None, convert=CONVERT))
+
+
+def test_files_that_are_in_memory_wait_for_no_disk():
+    """A faster one would not help, and none is asked for: neither in a pass, nor at the end, nor as a change."""
+    said = "disk: 50 records/s; the loop waited 98 % of the time: for storage: a faster disk or smaller records would help"
+    cold, warm = (a_pass(bottleneck="disk", verdict=said, workers=1, device_per_used=share) for share in (0.9, 0.0))
+    assert pass_verdict(cold) == said
+    assert pass_verdict(warm).endswith("the loop waited 98 % of the time: for files to be opened and read, which are in memory")
+    assert verdict(warm) == "100 records/s with 1 worker; opening and reading files set the pace"
+    assert not any("device" in one for one in changes([warm], cores=8, asked_workers=None, convert=CONVERT))
 
 
 def test_a_pass_near_its_limit_needs_no_advice():
     """The verdict says that the machine is the limit."""
     one = a_pass(limits=[{"name": "copying", "kind": "copy", "byte_rate": 1e8, "ratio": 0.9}])
-    assert list(changes([one], cores=8, asked_workers=None)) == []
+    assert list(changes([one], cores=8, asked_workers=None, convert=CONVERT)) == []
     assert verdict(one) == "100 records/s with 2 workers, 90 % of what copying gives; the machine is the limit"
 
 
@@ -150,7 +170,9 @@ def test_the_verdict_follows_the_situation(one: dict[str, Any], pace: str):
 def test_decoders_at_their_limit_are_told_of_more_workers():
     """Being near a limit of one's own making is no reason to stay there."""
     one = a_pass(workers=1, bottleneck="decode", stats={"decode_seconds": 0.99}, limits=[DECODERS])
-    assert "more workers: decoding takes 1.0 s of 1, and 8 cores are there" in list(changes([one], cores=8, asked_workers=None))
+    assert "more workers: decoding takes 1.0 s of 1, and 8 cores are there" in list(
+        changes([one], cores=8, asked_workers=None, convert=CONVERT)
+    )
 
 
 def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):

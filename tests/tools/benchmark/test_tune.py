@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_left_out_and_said(path: Path, capsys: pytest.Captu
     trials.rates = {Settings(workers=0): [1.0]}
     trials.make(Settings(workers=1))
     assert "is too little" in trials.failed[Settings(workers=1)]
-    assert "1 workers, io=auto: does not fit: " in capsys.readouterr().out
+    assert "1 worker, io=auto: does not fit: " in capsys.readouterr().out
 
 
 def test_both_commands_have_their_arguments():
