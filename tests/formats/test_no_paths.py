@@ -24,9 +24,9 @@ class TestWhatIsNoPath:
         with h5py.File(tmp_path / "a.h5", "r+") as file:
             file["in/z"] = labels()
             for given, call in (
-                (file, f"open_source('{tmp_path}/a.h5')"),
-                (file["x"], f"open_source('{tmp_path}/a.h5', fields=['x'])"),
-                (file["in"], f"open_source('{tmp_path}/a.h5', fields={{'NAME': 'in/NAME'}})"),
+                (file, f"sl.open('{tmp_path}/a.h5')"),
+                (file["x"], f"sl.open('{tmp_path}/a.h5', fields=['x'])"),
+                (file["in"], f"sl.open('{tmp_path}/a.h5', fields={{'NAME': 'in/NAME'}})"),
             ):
                 text = refused(ConfigError, given)
                 assert "where a path is wanted: workers open files themselves." in text
@@ -41,7 +41,7 @@ class TestWhatIsNoPath:
         for kind, given in held.items():
             assert refused(ConfigError, given) == (
                 f"This is a h5py.{kind}, where a path is wanted: workers open files themselves. "
-                "Give it: open_source(path) with the path of its file."
+                "Give it: sl.open(path) with the path of its file."
             )
 
     @pytest.mark.parametrize("split", [3, ["train"], b"train"])
