@@ -71,7 +71,7 @@ def parts_of(
                 f"batch_size={options.batch_size:,}, and the mixture has batches of {mixture.batch_size:,}: {named}.",
                 hint=f"Give batch_size={mixture.batch_size}, or other counts in mix().",
             )
-        return tuple(
+        parts = tuple(
             _part(
                 name,
                 mixture.sources[name],
@@ -84,6 +84,9 @@ def parts_of(
             )
             for number, name in enumerate(mixture.names)
         )
+        for part in parts:
+            _check_not_empty(part)
+        return parts
     if not isinstance(cast(object, data), Source):
         raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
     source = cast(Source, data)
@@ -91,6 +94,15 @@ def parts_of(
     count = counts[0] if counts else options.batch_size
     found = _part("", source, source.columns, asked, seed=options.seed, count=count, lanes=lanes[0] if lanes else None, ranks=ranks)
     return (found,)
+
+
+def _check_not_empty(part: Part) -> None:
+    """Raise ConfigError for a part of a mixture of which no record is chosen: batches cannot have any of it."""
+    if not part.order.n:
+        raise ConfigError(
+            f"of part {part.name!r} of the mixture, none of the {len(part.data):,} records are left.",
+            hint="Look at its indices= and shuffle=, and at records that on_bad_record= leaves out; or leave it out of mix().",
+        )
 
 
 def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:

@@ -76,9 +76,15 @@ class Plan:
 
     @property
     def without_steps(self) -> str | None:
-        """What to say of an epoch of which `drop_last` leaves no step, though there are records; None for any other."""
-        if self.steps or not self.n:
+        """What to say of an epoch that has no step, though there are records; None for any other."""
+        if self.steps or not len(self.data):
             return None
+        if not self.n:
+            records = len(self.data)
+            return (
+                f"An epoch has no step: of {records:,} record{'s' * (records != 1)}, none is chosen. Look at indices= and shuffle=, and at "
+                "records that on_bad_record= leaves out."
+            )
         ranks = f", {self.shares.ranks:,} ranks" if self.shares.ranks > 1 else ""
         return (
             f"An epoch has no step: {self.n:,} record{'s' * (self.n != 1)}, batches of {self.batch_size:,}{ranks}, and drop_last=True "

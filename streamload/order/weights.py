@@ -127,8 +127,10 @@ def weights_of(stretches: Callable[[], Iterable[NDArray[Any]]], n: int, *, draws
         return Weights(n=n, draws=count, edges=None, guide=None)
     total = float(sums[-1])
     if count and not 0 < total < np.inf:
-        what = "are all zero" if not total > 0 else "add up to more than a float64 can hold"
-        raise ConfigError(f"weights= {what}: no record can be drawn.", hint="Give weights above 0 for the records that you want.")
+        what, hint = "are all zero", "Give weights above 0 for the records that you want."
+        if total > 0:
+            what, hint = "add up to more than a float64 can hold", "Divide them all by the largest: what counts is how they compare."
+        raise ConfigError(f"weights= {what}: no record can be drawn.", hint=hint)
     edges = sums.view(np.int64)
     for first in range(0, n + 1, _STRETCH):
         stretch = sums[first : first + _STRETCH]
@@ -152,9 +154,8 @@ def _guide_of(edges: NDArray[np.int64], draws: int, shift: int) -> NDArray[np.in
 def _whole_draws(draws: int | None, n: int) -> int:
     count = n if draws is None else draws
     if not 0 <= count <= MOST_DRAWS or (count and not n):
-        raise ConfigError(
-            f"draws={count:,} of {n:,} records cannot be.", hint=f"Give as many draws as an epoch shall have, at most {MOST_DRAWS:,}."
-        )
+        hint = f"Give as many draws as an epoch shall have, at most {MOST_DRAWS:,}." if n else "No record is chosen: look at indices=."
+        raise ConfigError(f"draws={count:,} of {n:,} records cannot be.", hint=hint)
     return count
 
 

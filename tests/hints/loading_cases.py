@@ -167,6 +167,13 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
         ("Leave weights= out", {"weights": OUT}),
         ("another order", {"shuffle": True}),
     )
+    long, short = " or ".join(["label == 1"] * 200), "3 <= label < 50"
+    some = partial(call, indices=np.flatnonzero(data["label"] == 1))
+    none = {"indices": np.arange(0), "weights": np.ones(40), "draws": 3}
+    yield case(call, none, ("indices=", {"indices": np.arange(2)}))
+    yield case(data.where, {"condition": long}, (f'"{short}"', {"condition": short}), ("indices=", some))
+    converted = command("convert", "a.npz", "fewer.npz", "--to", "npz", "--overwrite", "--shuffle", "--where")
+    yield case(converted, {"more": f'"{long}"'}, (f'"{short}"', {"more": '"0 <= label < 2"'}), ("indices= of a loader", some))
     yield case(partial(sl.split, data), {}, ('{"train": 0.8, "test": 0.2}', {"parts": {"train": 0.8, "test": 0.2}}), "folds=5")
 
 
@@ -204,6 +211,13 @@ def of_mixtures(data: sl.Source) -> Iterator[Case]:
     mixture = sl.mix({"a": (data, 2), "b": (data, 2)})
     yield case(loaded(mixture), {"batch_size": 9}, "batch_size=4", ("mix()", {"data": sl.mix({"a": (data, 4), "b": (data, 5)})}))
     yield case(loaded(mixture), {"weights": {"zebra": "label"}}, ("as mix() does", {"weights": {"a": "label"}}))
+    none = {"indices": {"b": np.arange(0)}, "shuffle": {"a": True, "b": True}}
+    some, without = (
+        ("indices=", {"indices": {"b": np.arange(3)}}),
+        ("leave it out of mix()", {"data": data, "indices": OUT, "shuffle": True}),
+    )
+    listed = ("shuffle=", {"indices": OUT, "shuffle": {"a": True, "b": sl.Listed(np.arange(3))}})
+    yield case(loaded(mixture), none, some, listed, ("on_bad_record=", some[1]), without)
 
     def on(method: str, data: Any = mixture) -> Callable[..., object]:
         def call(**options: Any) -> None:

@@ -115,7 +115,7 @@ def test_what_was_chosen_can_be_read(data: sl.Source) -> None:
         assert (loader.batch_size, loader.seed, loader.drop_last) == (30, 5, True)
         assert (loader.memory, loader.num_workers) == (100 * 1024**2, 1)
     with sl.Loader(data, batch_size=30) as loader:
-        assert f"{loader.num_workers} workers" in repr(loader)
+        assert f"{loader.num_workers} worker" in repr(loader)
         assert loader.memory == loader.footprint().budget
 
 
@@ -159,3 +159,15 @@ def test_an_epoch_without_any_step_is_said(data: sl.Source) -> None:
         assert list(loader) == []
     with sl.Loader(data, batch_size=len(data), drop_last=True, num_workers=0) as loader:
         assert len(list(loader)) == 1
+    said = rf"An epoch has no step: of {len(data):,} records, none is chosen\. Look at indices= and shuffle=, and at records that"
+    for nothing in ({"indices": []}, {"shuffle": sl.Listed([])}):
+        with pytest.warns(UserWarning, match=said), sl.Loader(data, batch_size=4, num_workers=0, **nothing) as loader:
+            assert list(loader) == []
+
+
+def test_a_part_of_which_nothing_is_chosen_is_refused(data: sl.Source) -> None:
+    """Its batches would be looked for for ever."""
+    mixed = sl.mix({"a": (data, 2), "b": (data, 1)})
+    said = rf"of part 'b' of the mixture, none of the {len(data):,} records are left\. Look at its indices= and shuffle=, .* out of mix\(\)"
+    with pytest.raises(sl.ConfigError, match=said):
+        sl.Loader(mixed, batch_size=3, num_workers=0, indices={"b": []})
