@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,13 +30,30 @@ def expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format]) 
         paths = [found for one in listed for found in matching(no_paths.local(one), None, known)]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
+    _refuse_twice(paths)
+    return paths
+
+
+def _refuse_twice(paths: list[str]) -> None:
+    """Raise ConfigError where two paths lead to one file, by links of either kind."""
     seen: set[str] = set()
+    linked: dict[tuple[int, int], str] = {}
     for name in paths:
         real = os.path.realpath(name)
         if real in seen:
             raise ConfigError(f"{name} is named twice: its records would be read twice in every epoch.", hint="Name each file once.")
         seen.add(real)
-    return paths
+        try:
+            status = os.stat(real)
+        except OSError:
+            continue  # Whoever reads it will say why.
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+            first = linked.setdefault((status.st_dev, status.st_ino), name)
+            if first != name:
+                raise ConfigError(
+                    f"{name} and {first} are one file, by a hard link: its records would be read twice in every epoch.",
+                    hint="Name each file once.",
+                )
 
 
 def _as_pattern(path: str) -> str:

@@ -15,6 +15,9 @@ WORDS = {"t10k": "test"} | {word: split for split, words in zip(("train", "val",
 """What the names of files call splits, and what `split=` calls them."""
 _ANYWHERE = re.compile(rf"(?=({'|'.join(sorted(WORDS, key=len, reverse=True))}))")
 
+_SHORT_WORDS = {"tr": "train", "te": "test"}
+_SHORT = re.compile(r"(?<![a-z])(tr|te)(?![a-z])|(tr|te)$")
+
 
 def by_split(paths: Iterable[str]) -> dict[str, list[str]]:
     """Files by the split that a word of their names says, as `split=` calls it; "" where none does."""
@@ -33,6 +36,8 @@ def may_be_of_split(name: str) -> bool:
 def splits_among(names: Iterable[str]) -> dict[str, list[str]]:
     """Names by split, where two of them differ in that alone, as X_train and X_test do, or Xtrain and Xtest; {} elsewhere."""
     names = list(names)
+    if short := _short_splits_among(names):
+        return short
     found = by_split(names)
     found.pop("", None)
     if alike_but_for_split(found):
@@ -49,6 +54,17 @@ def splits_among(names: Iterable[str]) -> dict[str, list[str]]:
         for split in (sure or near)[:1]:
             within.setdefault(split, []).append(name)
     return within if any(len(splits) > 1 for splits in told.values()) else {}
+
+
+def _short_splits_among(names: Sequence[str]) -> dict[str, list[str]]:
+    """Names by split, where two of them differ in nothing but tr and te, by themselves or at the end: x_tr and x_te, Xtr and Xte."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        whole = spaced(name)
+        for one in _SHORT.finditer(whole):
+            found.setdefault(f"{whole[: one.start()]}|{whole[one.end() :]}", {})[_SHORT_WORDS[one[0]]] = name
+    both = [some for some in found.values() if len(some) == len(_SHORT_WORDS)]
+    return {split: list(dict.fromkeys(some[split] for some in both)) for split in _SHORT_WORDS.values()} if both else {}
 
 
 def alike_but_for_split(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -74,7 +90,8 @@ def splits_beside(names: Sequence[str], is_column: Callable[[str], bool]) -> dic
     So it is where they are columns of a table: beside fields of no split, and each a number of a record, which `is_column` tells.
     """
     parts = splits_among(names)
-    if sum(map(len, parts.values())) < len(names) and all(map(is_column, (key for keys in alike_but_for_split(parts) for key in keys))):
+    alike = alike_but_for_split(parts) or list(parts.values())
+    if sum(map(len, parts.values())) < len(names) and all(is_column(key) for keys in alike for key in keys):
         return {}
     return parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -91,3 +92,16 @@ def test_folders_that_exist_are_no_patterns(pattern: str, absolute: bool, tmp_pa
     assert len(open_source(f"{tmp_path}/{pattern}" if absolute else pattern)) == wanted
     with pytest.raises(ConfigError, match=r"No file matches .*glob\.escape\(path\)"):
         open_source("run[1]/nothing-*.npy")
+
+
+def test_one_file_under_two_names_is_refused(tmp_path: Path):
+    """By a symbolic link, and by a hard one; a file with another name elsewhere is read once."""
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    os.link(tmp_path / "a.npy", tmp_path / "b.npy")
+    os.symlink(tmp_path / "a.npy", tmp_path / "c.npy")
+    with pytest.raises(ConfigError, match=r"b\.npy and .*a\.npy are one file, by a hard link: its records would be read twice") as caught:
+        open_source([tmp_path / "a.npy", tmp_path / "b.npy"])
+    assert caught.value.hint == "Name each file once."
+    with pytest.raises(ConfigError, match=r"c\.npy is named twice"):
+        open_source([tmp_path / "a.npy", tmp_path / "c.npy"])
+    assert len(open_source(tmp_path / "b.npy")) == 3

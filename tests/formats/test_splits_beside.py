@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -44,6 +45,9 @@ def write(path: Path, shapes: Shapes) -> Path:
         {"trainX": (9, 5), "trainY": (9,), "testX": (9, 5), "testY": (9,)},
         {"Xtrain": (9, 5), "ytrain": (9,), "Xtest": (9, 5), "ytest": (9,)},
         {"mnist_train": (9, 5), "mnist_val": (9, 5), "names": (9,)},
+        {"x_tr": (9, 5), "y_tr": (9,), "x_te": (9, 5), "y_te": (9,)},
+        {"Xtr": (9, 5), "Ytr": (9,), "Xte": (9, 5), "Yte": (9,)},
+        {"images_tr": (9, 4, 4), "images_te": (9, 4, 4), "ids": (9,)},
     ],
 )
 def test_splits_of_one_length_are_offered_apart(shapes: Shapes, ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -68,6 +72,11 @@ def test_splits_of_one_length_are_offered_apart(shapes: Shapes, ending: str, tmp
         {"image": (9, 4, 4), "pred_train": (9,), "pred_test": (9,)},
         {"contest": (9, 2), "latest": (9, 2), "std_dev": (9, 2)},
         {"train_x": (9, 2), "train_y": (9,)},
+        {"x_tr": (9, 2), "y_tr": (9,)},
+        {"image": (9, 4, 4), "score_tr": (9,), "score_te": (9,)},
+        {"tree": (9, 2), "site": (9, 2), "ter": (9, 2)},
+        {"img1_rgb": (9, 4, 4), "img2_rgb": (9, 4, 4), "label": (9,)},
+        {"x_validation_0": (9, 2), "x_valid_1": (9, 2)},
     ],
 )
 def test_columns_that_speak_of_splits_are_fields(shapes: Shapes, ending: str, tmp_path: Path):
@@ -104,3 +113,13 @@ def test_stores_of_several_splits_are_never_mixed(tmp_path: Path):
         sl.open(tmp_path)
     with sl.open(tmp_path, split="validation") as source:
         assert len(source) == 3
+
+
+def test_short_words_of_splits_tell_datasets_of_hdf5_apart(tmp_path: Path):
+    """As the long ones do."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, shape in (("x_tr", (9, 5)), ("y_tr", (9,)), ("x_te", (9, 5)), ("y_te", (9,))):
+            file[name] = np.zeros(shape)
+    with pytest.raises(ConfigError, match="are of two splits, and would be fields of one record"):
+        sl.open(tmp_path / "a.h5")
+    assert sl.open(tmp_path / "a.h5", fields=["x_te", "y_te"]).schema.names == ("x_te", "y_te")
