@@ -14,6 +14,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -22,6 +24,7 @@ import h5py
 import numpy as np
 
 import streamload as sl
+from bench.streams import interval
 
 BATCH = 256
 SIZES = {"150 KB": ((224, 224, 3), 4_000), "3 KB": ((32, 32, 3), 60_000)}
@@ -164,14 +167,27 @@ class LightningCost(NamedTuple):
     """Of a Lightning epoch of an empty model, as multiples of one over as many tensors in memory: medians of pairs."""
 
     time: float
+    low: float
+    high: float
+    """Of the time, a 95 % interval."""
     processor: float
     """The calling process's time on a processor."""
     in_memory: float
     """The time of one through PyTorch's DataLoader over these very tensors, which copies nothing."""
+    step_us: float
+    """Microseconds a step over tensors in memory."""
 
 
-def lightning_epochs(path: Path, *, pairs: int) -> LightningCost:
-    """What the loader costs where each step is a tenth of a millisecond of Lightning's own code."""
+TRAINERS: dict[str, dict[str, bool]] = {
+    "bare Trainer": {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False},
+    "Trainer as it comes": {},
+}
+"""What Lightning's Trainer is told: to do nothing but train, or nothing, so that it logs, shows its progress and writes checkpoints."""
+LEAST_PAIRS = 12
+
+
+def lightning_epochs(path: Path, *, pairs: int, told: dict[str, bool]) -> LightningCost:
+    """What the loader costs where each step is some tens of microseconds of Lightning's own code."""
     import pytorch_lightning as lightning
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -185,11 +201,11 @@ def lightning_epochs(path: Path, *, pairs: int) -> LightningCost:
         def configure_optimizers(self) -> None: ...
 
     def epoch(batches: object) -> tuple[float, float]:
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-        trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, **quiet)
-        start, processor = time.perf_counter(), time.process_time()
-        trainer.fit(Empty(), batches)
-        return time.perf_counter() - start, time.process_time() - processor
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, default_root_dir=path.parent, **told)
+            start, processor = time.perf_counter(), time.process_time()
+            trainer.fit(Empty(), batches)
+            return time.perf_counter() - start, time.process_time() - processor
 
     with sl.Loader(sl.open(path), batch_size=BATCH, num_workers=1) as loader:
         held = Held([(torch.zeros(BATCH, 32, 32, 3, dtype=torch.uint8), torch.zeros(BATCH, dtype=torch.int64))] * len(loader))
@@ -197,10 +213,14 @@ def lightning_epochs(path: Path, *, pairs: int) -> LightningCost:
         batches = sl.for_torch(loader, FIELDS)
         epoch(batches), epoch(held), epoch(given)
         found = [(epoch(batches), epoch(held), epoch(given)) for _ in range(pairs)]
+        steps = len(loader)
+    ratios = [ours[0] / least[0] for ours, least, _ in found]
     return LightningCost(
-        time=median(ours[0] / least[0] for ours, least, _ in found),
+        median(ratios),
+        *interval(ratios),
         processor=median(ours[1] / least[1] for ours, least, _ in found),
         in_memory=median(other[0] / least[0] for _, least, other in found),
+        step_us=median(least[0] for _, least, _ in found) / steps * 1e6,
     )
 
 
@@ -231,11 +251,14 @@ def main() -> None:
                     flush=True,
                 )
         if importlib.util.find_spec("pytorch_lightning") is not None and given.only in "Lightning":
-            cost = lightning_epochs(path, pairs=given.pairs)
-            print(
-                f"Lightning: an epoch of an empty model takes {cost.time:.2f} of one over tensors in memory, {cost.processor:.2f} of its "
-                f"processor time ({cost.in_memory:.2f} for a DataLoader over these tensors)"
-            )
+            for name, told in TRAINERS.items():
+                cost = lightning_epochs(path, pairs=max(given.pairs, LEAST_PAIRS), told=told)
+                print(
+                    f"Lightning, {name}: an epoch of an empty model takes {cost.time:.2f} ({cost.low:.2f} to {cost.high:.2f}) of one over "
+                    f"tensors in memory ({cost.step_us:.0f} us a step), {cost.processor:.2f} of its processor time "
+                    f"({cost.in_memory:.2f} for a DataLoader over these tensors)",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
