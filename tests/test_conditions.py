@@ -129,8 +129,11 @@ class TestConditions:
         ("text", "why"),
         [
             ("label < 'dog'", "names have no order; 'dog' is number 1. If the numbers are meant: \"label < 1\"."),
-            ("label == 1 or 'cat' >= label", "\"'cat' >= label\" asks which class comes first, and names have no order; 'cat' is number 0."),
-            ("label > width", "the two fields number theirs differently. Ask whether they are the same: \"label == width\"."),
+            (
+                "label == 1 or 'cat' >= label",
+                "\"'cat' >= label\" asks which class comes first, and names have no order; 'cat' is number 0.",
+            ),
+            ("label > width", 'the two fields number theirs differently. Ask whether they are the same: "label == width".'),
             ("label < 'dgo'", "'dgo' is no class of 'label'. Did you mean 'dog'?"),
         ],
     )
