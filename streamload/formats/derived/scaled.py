@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
+from streamload.formats.derived.packing import Packing
 from streamload.schema import Field
 from streamload.source import Column, Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -27,12 +28,8 @@ class Scaled(WrappedDefaults):
     """As it is stored, with the same shape."""
     starts: NDArray[np.int64]
     """Records at which stretches with factors of their own begin, the number of records last: shape (stretches + 1,)."""
-    scales: NDArray[np.float64]
-    """Of each stretch: shape (stretches,)."""
-    offsets: NDArray[np.float64]
-    """Added after that: shape (stretches,)."""
-    missing: tuple[tuple[float, ...], ...]
-    """For each stretch, the packed values that stand for missing ones."""
+    packings: tuple[Packing, ...]
+    """How each stretch is packed."""
 
     @property
     def wrapped(self) -> Column:
@@ -60,6 +57,8 @@ class ScaledReader(WrappedReaderDefaults):
         self._column = column
         self._meter = meter
         self._reader = column.packed.reader(files, meter)
+        self._scales = np.array([one.scale for one in column.packings])
+        self._offsets = np.array([one.offset for one in column.packings])
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
@@ -78,9 +77,15 @@ class ScaledReader(WrappedReaderDefaults):
         which = np.searchsorted(column.starts, records, side="right") - 1
         shape = (len(records), *(1,) * (values.ndim - 1))
         plain = values.astype(np.float64)
-        plain = plain * column.scales[which].reshape(shape) + column.offsets[which].reshape(shape)
-        for stretch in np.unique(which).tolist():
-            for value in column.missing[stretch]:
-                # Compared in the stored type: what stands for missing was written in it.
-                plain[(values == np.array(value).astype(values.dtype)) & (which == stretch).reshape(shape)] = np.nan
+        stretches = np.unique(which).tolist()
+        for stretch in stretches:
+            packing = column.packings[stretch]
+            if packing.sign:
+                chosen = which == stretch
+                plain[chosen] = packing.values_of(values[chosen])
+        plain = plain * self._scales[which].reshape(shape) + self._offsets[which].reshape(shape)
+        for stretch in stretches:
+            packing = column.packings[stretch]
+            if packing.missing:
+                plain[packing.absent_in(values) & (which == stretch).reshape(shape)] = np.nan
         return plain.astype(column.field.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,11 @@ def _attributes(found: FilesInfo, *, scaled: bool) -> dict[str, dict[str, Any]]:
 def _unpacked(found: FilesInfo, number: int, column: Column, notes: list[str], *, scaled: bool) -> Column:
     """As `unpacked`; fields that say which group a record is from are numbers of their own."""
     pieces = found.fields[number]
-    if number in found.starts:
-        return column
-    return unpacked(column, [piece.stored.packing for piece in pieces], [piece.stored.records for piece in pieces], notes, scaled=scaled)
+    packings = [piece.stored.packing for piece in pieces]
+    if number in found.sparse:
+        # What no value is stored for would be the offset, or missing.
+        packings = [None if one is None else replace(one, unclear="its records are rows of a sparse matrix") for one in packings]
+    return unpacked(column, packings, [piece.stored.records for piece in pieces], notes, scaled=scaled)
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:
