@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from streamload.errors import ConfigError
-from streamload.source import Column
 
 SCALE, OFFSET = "scale_factor", "add_offset"
 MISSING = ("_FillValue", "missing_value")
@@ -83,43 +80,6 @@ def packing_from(attributes: Mapping[str, Any], dtype: np.dtype) -> Packing | No
         sign=sign,
         unclear=unclear,
     )
-
-
-def unpacked(column: Column, packings: Sequence[Packing | None], records: Sequence[int], notes: list[str], *, scaled: bool) -> Column:
-    """The column of physical values, if these are wanted; else notes that values are packed. `packings` are of stretches of `records`.
-
-    Raises ConfigError where physical values are wanted and cannot be told, or records differ in length.
-    """
-    from streamload.formats.derived.scaled import Scaled
-
-    name, first = column.field.name, next((one for one in packings if one is not None), None)
-    if first is None:
-        return column
-    unclear = next((one.unclear for one in packings if one is not None and one.unclear), "")
-    if scaled and (unclear or column.field.ragged):
-        raise ConfigError(
-            f"scaled=True, and physical values of '{name}' cannot be told: "
-            + (f"{unclear}." if unclear else f"it is packed ({first}), and its records differ in length."),
-            hint="Leave scaled= out, which delivers values as they are stored, or choose other fields with fields=[...].",
-            dataset=name,
-        )
-    if not scaled:
-        can = not unclear and not column.field.ragged
-        notes.append(f"'{name}' is stored packed ({first})" + (f": {_DELIVERED}" if can else ""))
-        if len({repr(one) for one, count in zip(packings, records, strict=True) if count}) > 1:
-            notes.append(f"'{name}' is packed in other ways in some files or datasets: as they are stored, its values do not compare")
-        return column
-    plain = Packing(scale=1.0, offset=0.0, missing=(), dtype="f4")
-    kind = max(one.dtype for one in packings if one is not None)
-    return Scaled(
-        field=replace(column.field, dtype=np.dtype(kind)),
-        packed=column,
-        starts=np.cumsum([0, *records]).astype(np.int64),
-        packings=tuple(one or plain for one in packings),
-    )
-
-
-_DELIVERED = "scaled=True delivers physical values, and NaN for missing ones"
 
 
 def _numbers(value: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
+from streamload.errors import ConfigError
 from streamload.formats.derived.packing import Packing
 from streamload.schema import Field
 from streamload.source import Column, Reader, ReadStats
@@ -16,6 +18,7 @@ from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 4 * 1024**2
 """Packed values that are read at a time."""
+_DELIVERED = "scaled=True delivers physical values, and NaN for missing ones"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,3 +92,35 @@ class ScaledReader(WrappedReaderDefaults):
             if packing.missing:
                 plain[packing.absent_in(values) & (which == stretch).reshape(shape)] = np.nan
         return plain.astype(column.field.dtype)
+
+
+def unpacked(column: Column, packings: Sequence[Packing | None], records: Sequence[int], notes: list[str], *, scaled: bool) -> Column:
+    """The column of physical values, if these are wanted; else notes that values are packed. `packings` are of stretches of `records`.
+
+    Raises ConfigError where physical values are wanted and cannot be told, or records differ in length.
+    """
+    name, first = column.field.name, next((one for one in packings if one is not None), None)
+    if first is None:
+        return column
+    unclear = next((one.unclear for one in packings if one is not None and one.unclear), "")
+    if scaled and (unclear or column.field.ragged):
+        raise ConfigError(
+            f"scaled=True, and physical values of '{name}' cannot be told: "
+            + (f"{unclear}." if unclear else f"it is packed ({first}), and its records differ in length."),
+            hint="Leave scaled= out, which delivers values as they are stored, or choose other fields with fields=[...].",
+            dataset=name,
+        )
+    if not scaled:
+        can = not unclear and not column.field.ragged
+        notes.append(f"'{name}' is stored packed ({first})" + (f": {_DELIVERED}" if can else ""))
+        if len({repr(one) for one, count in zip(packings, records, strict=True) if count}) > 1:
+            notes.append(f"'{name}' is packed in other ways in some files or datasets: as they are stored, its values do not compare")
+        return column
+    plain = Packing(scale=1.0, offset=0.0, missing=(), dtype="f4")
+    kind = max(one.dtype for one in packings if one is not None)
+    return Scaled(
+        field=replace(column.field, dtype=np.dtype(kind)),
+        packed=column,
+        starts=np.cumsum([0, *records]).astype(np.int64),
+        packings=tuple(one or plain for one in packings),
+    )

@@ -13,7 +13,8 @@ from streamload.formats.attributes import agreed, attributes_from_json
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.derived.packing import OF_STORED, unpacked
+from streamload.formats.derived.packing import OF_STORED
+from streamload.formats.derived.scaled import unpacked
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
