@@ -115,7 +115,7 @@ def of_lists_and_limits() -> Iterator[Case]:
     yield case(large, {}, other)
     late = pa.array([dt.datetime(9999, 12, 31)] * 9, pa.timestamp("us"))
     pq.write_table(pa.table({"x": late, "y": Y}), "j.parquet", use_deprecated_int96_timestamps=True)
-    yield case(opened("j.parquet"), {}, other)
+    yield case(read("j.parquet"), {}, other)
     unclear = opened(written("k.h5", x=np.ones((9, 4), "f4"), y=Y, more=lambda file: file["x"].attrs.create("scale_factor", [1.0, 2.0])))
     yield case(unclear, {"scaled": True}, ("Leave scaled= out", {"scaled": OUT}), other)
 
