@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -132,6 +133,12 @@ class Staging:
                 self._sweep()
                 if not self.finished():
                     self._delete_all()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise ConversionError(
+                    f"{self.target} is not finished: what is noted of it could not be written: {error.strerror}.",
+                    hint="Make room or choose another folder; the same command then does what is missing.",
+                    errno=error.errno,
+                ) from error
 
     def _sweep(self) -> None:
         """Delete what was not finished; only who is alone knows that nobody writes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said
 from time_limits import GUARD_SECONDS, Deadline
@@ -270,6 +272,17 @@ def test_interrupted_where_the_file_has_its_name_it_says_so(point: str, said: st
         assert finished("verify", tmp_path / "b.h5", "--against", source)[0] == 0
         for name in ("b.h5", "b.h5.manifest.json"):
             (tmp_path / name).unlink()
+
+
+def test_a_disk_that_is_full_where_notes_are_written_is_named(tmp_path: Path):
+    """With what it is about, and how to go on; the same command then does."""
+    np.save(tmp_path / "a.npy", np.arange(3, dtype=np.uint8))  # far smaller than what is noted of it
+    words = ["convert", tmp_path / "a.npy", tmp_path / "b.h5", "--workers", 1]
+    code, text = finished(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)))
+    assert code == 3, text
+    assert "b.h5 is not finished: what is noted of it could not be written: File too large. Make room" in " ".join(text.split())
+    assert finished(*words)[0] == 0
+    assert names_in(tmp_path) == {"a.npy", "b.h5", "b.h5.manifest.json"}
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["gone", "replaced"])
