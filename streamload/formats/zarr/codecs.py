@@ -46,6 +46,7 @@ def _dtype_of(said: Codec, name: str, otherwise: np.dtype) -> np.dtype:
 
 
 def _delta(said: Codec, stored: np.dtype) -> Filter:
+    """Differences: of the bytes as they are stored in version 2, of an array that is turned to bytes behind it in version 3."""
     dtype = _dtype_of(said, "dtype", stored)
     if _dtype_of(said, "astype", dtype) != dtype or dtype.kind not in "biuf":
         raise UnsupportedFeatureError("holds differences of another type, which are not known here")
@@ -146,6 +147,9 @@ def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Co
             if endian not in (None, "little", "big"):
                 raise ValueError(f"an order of bytes of {endian!r}")
             order, as_bytes = ">" if endian == "big" else "<", True
+            for number, values in made:
+                if number == DELTA and np.dtype(bytes(values).decode()).newbyteorder(order).str.encode() != bytes(values):
+                    raise UnsupportedFeatureError("holds differences in one order of bytes, turned to bytes in another")
         elif name == "transpose":
             made += _transposed(more["order"], shape)
             shape = tuple(shape[axis] for axis in more["order"])
