@@ -102,8 +102,8 @@ def test_filters_of_version_2_are_undone(name: str, tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
-def test_differences_of_version_3_are_summed_in_the_order_that_they_are_stored_in(tmp_path: Path):
-    """Numbers that differences in one order become in another are nobody's: the library itself delivers them."""
+def test_differences_of_big_endian_numbers_of_version_3_are_refused(tmp_path: Path):
+    """What is summed depends on the array in memory that was written, and the library does not always read what it wrote."""
     values = (np.arange(60) * 1000 - 7000).reshape(20, 3)
     for delta in "<>":
         for order in ("little", "big"):
@@ -116,11 +116,13 @@ def test_differences_of_version_3_are_summed_in_the_order_that_they_are_stored_i
                 filters=[zarr.codecs.numcodecs.Delta(dtype=f"{delta}i4")],
                 serializer=zarr.codecs.BytesCodec(endian=order),
             )[...] = values
-            if path.name in ("little-little", "big-big"):
+            if path.name == "little-little":
                 with sl.open(path) as source:
                     assert source[:]["data"].tolist() == values.tolist()
                 continue
-            with pytest.raises(UnsupportedFeatureError, match="holds differences in one order of bytes, turned to bytes in another"):
+            with pytest.raises(
+                UnsupportedFeatureError, match="'data' holds differences of big-endian numbers, of which version 3 does not"
+            ):
                 sl.open(path)
 
 
