@@ -150,9 +150,7 @@ def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Co
             order, as_bytes = ">" if endian == "big" else "<", True
             for number, values in made:
                 if number == DELTA and (values[:1] == BIG or (order == ">" and np.dtype(bytes(values).decode()).itemsize > 1)):
-                    raise UnsupportedFeatureError(
-                        "holds differences of big-endian numbers, of which version 3 does not say which bytes differ"
-                    )
+                    raise UnsupportedFeatureError("holds differences of big-endian numbers, which are not known here")
         elif name == "transpose":
             made += _transposed(more["order"], shape)
             shape = tuple(shape[axis] for axis in more["order"])
