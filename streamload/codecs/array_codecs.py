@@ -85,7 +85,8 @@ def delta(values: tuple[int, ...], itemsize: int) -> Undo:
     def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(data) % dtype.itemsize or len(data) > len(room):
             raise CorruptDataError(f"delta cannot make {len(room):,} bytes of elements of {dtype.itemsize} from {len(data):,}.")
-        summed = np.cumsum(data.view(dtype), dtype=dtype)
+        # NumPy sums in the byte order of the machine, whatever it is asked for.
+        summed = np.cumsum(data.view(dtype), dtype=dtype).astype(dtype, copy=False)
         room[: len(data)] = summed.view(np.uint8)
         return room[: len(data)]
 

@@ -112,7 +112,7 @@ def _sign(said: Any, dtype: np.dtype) -> str:
     return {("i", "true"): "u", ("u", "false"): "i"}.get((dtype.kind, text), "")
 
 
-def _held(value: int | float, dtype: np.dtype) -> np.generic | None:
+def _held(value: int | float, dtype: np.dtype) -> Any:
     """A value in a type, rounded to it if that is of fractions; None where it cannot hold the value."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

@@ -13,6 +13,7 @@ from streamload.errors import UnsafeSourceError, UnsupportedFeatureError
 
 SHUFFLE, FLETCHER32, BLOSC, ZLIB, ZSTD = 2, 3, 32001, 1, 32015
 """HDF5's numbers."""
+BIG = tuple(b">")
 Filter = tuple[int, tuple[int, ...]]
 Codec = Mapping[str, Any]
 Endian = Literal["<", ">"]
@@ -46,6 +47,7 @@ def _dtype_of(said: Codec, name: str, otherwise: np.dtype) -> np.dtype:
 
 
 def _delta(said: Codec, stored: np.dtype) -> Filter:
+    """Differences: of the bytes as they are stored in version 2, of an array that is turned to bytes behind it in version 3."""
     dtype = _dtype_of(said, "dtype", stored)
     if _dtype_of(said, "astype", dtype) != dtype or dtype.kind not in "biuf":
         raise UnsupportedFeatureError("holds differences of another type, which are not known here")
@@ -146,6 +148,9 @@ def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Co
             if endian not in (None, "little", "big"):
                 raise ValueError(f"an order of bytes of {endian!r}")
             order, as_bytes = ">" if endian == "big" else "<", True
+            for number, values in made:
+                if number == DELTA and (values[:1] == BIG or (order == ">" and np.dtype(bytes(values).decode()).itemsize > 1)):
+                    raise UnsupportedFeatureError("holds differences of big-endian numbers, which are not known here")
         elif name == "transpose":
             made += _transposed(more["order"], shape)
             shape = tuple(shape[axis] for axis in more["order"])

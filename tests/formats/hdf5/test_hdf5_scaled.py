@@ -172,3 +172,21 @@ def test_files_that_are_packed_in_other_ways_do_not_compare(tmp_path: Path):
     for paths, options, there in (("*.nc", {}, True), ("0.nc", {}, False), ("*.nc", {"scaled": True}, False)):
         with open_source(str(tmp_path / paths), **options) as source:
             assert (said in source.notes) == there
+
+
+@pytest.mark.parametrize("chunks", [None, (5, 3)])
+def test_what_a_later_file_does_not_say_is_not_said_for_it(chunks: Any, tmp_path: Path):
+    """A unit that the first file alone has is none of the field."""
+    for n in range(2):
+        with h5py.File(tmp_path / f"{n}.h5", "w", **WRITTEN) as file:
+            file.create_dataset("x", data=np.ones((20, 3), "f4"), chunks=chunks)
+            file["x"].attrs["title"] = "alike"
+            if not n:
+                file["x"].attrs["units"] = "K"
+        with h5py.File(tmp_path / f"plain-{n}.h5", "w", **WRITTEN) as file:
+            file.create_dataset("x", data=np.ones((20, 3), "f4"), chunks=chunks)
+            if not n:
+                file["x"].attrs["units"] = "K"
+    for pattern, said in (("?.h5", {"x": {"title": "alike"}}), ("plain-?.h5", {})):
+        with open_source(str(tmp_path / pattern)) as source:
+            assert source.attributes == said

@@ -72,6 +72,7 @@ class Series:
         self._kind: h5t.TypeID = dataset.get_type()
         self._plist: h5p.PropDCID = dataset.get_create_plist()
         self._single = first.axis is None
+        self._says = bool(h5a.get_num_attrs(dataset))
         self._rest = tuple(dataset.shape[1:])
         plain = first.raw and first.packed and not first.member and not first.ragged and not axis
         self._runs = plain and first.layout == CONTIGUOUS and first.offset is not None
@@ -104,8 +105,8 @@ class Series:
         first, shape = self._first, dataset.shape
         if shape is None or (shape == ()) != self._single or shape[1:] != self._rest or dataset.get_type() != self._kind:
             return None
-        if h5a.get_num_attrs(dataset) or first.packing is not None:
-            return None  # It may be packed in another way.
+        if self._says or h5a.get_num_attrs(dataset):
+            return None  # It may be packed in another way, or say other things.
         if self._runs:
             offset, records = dataset.get_offset(), 1 if self._single else int(shape[0])
             if offset is None or offset + records * first.stride_nbytes > self._files.found[file].nbytes:
