@@ -74,8 +74,8 @@ def test_labels_are_smoothed() -> None:
     np.testing.assert_allclose(
         augmented([IMAGE, sl.MixUp(num_classes=10), sl.OneHot(10, smoothing=0.1)], arrays())["label"], both, atol=1e-6
     )
-    shares = np.array([[0.5, 0.5], [1, 0]], np.float32)
-    np.testing.assert_allclose(augmented(sl.OneHot(2, smoothing=0.5), {"label": shares})["label"], [[0.5, 0.5], [0.75, 0.25]])
+    shares = np.array([[0.5, 0.5], [1, 0]] * 4, np.float32)
+    np.testing.assert_allclose(augmented(sl.OneHot(2, smoothing=0.5), {"label": shares})["label"], [[0.5, 0.5], [0.75, 0.25]] * 4)
 
 
 def test_a_choice_is_made_for_each_batch() -> None:
