@@ -10,10 +10,14 @@ import importlib.util
 import itertools
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -22,6 +26,7 @@ import h5py
 import numpy as np
 
 import streamload as sl
+from bench.streams import ROUNDS, interval
 
 BATCH = 256
 SIZES = {"150 KB": ((224, 224, 3), 4_000), "3 KB": ((32, 32, 3), 60_000)}
@@ -95,6 +100,8 @@ def write(path: Path, shape: tuple[int, ...], records: int) -> None:
     with h5py.File(path, "w") as file:
         file["image"] = np.random.default_rng(0).integers(0, 256, (records, *shape), dtype=np.uint8)
         file["label"] = np.arange(records)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())  # Else the disk is written to while things are measured.
 
 
 class Pass(NamedTuple):
@@ -160,22 +167,27 @@ class Held:
         return iter(self._batches)
 
 
-class LightningCost(NamedTuple):
-    """Of a Lightning epoch of an empty model, as multiples of one over as many tensors in memory: medians of pairs."""
+TRAINERS: dict[str, dict[str, bool]] = {
+    "bare Trainer": {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False},
+    "Trainer as it comes": {},
+}
+"""What Lightning's Trainer is told: to do nothing but train, or nothing, so that it logs, shows its progress and writes checkpoints."""
+LEAST_PAIRS = 24
+
+
+class Epoch(NamedTuple):
+    """What an epoch of an empty model took, in seconds."""
 
     time: float
     processor: float
-    """The calling process's time on a processor."""
-    in_memory: float
-    """The time of one through PyTorch's DataLoader over these very tensors, which copies nothing."""
+    """Of the calling process."""
 
 
-def lightning_epochs(path: Path, *, pairs: int) -> LightningCost:
-    """What the loader costs where each step is a tenth of a millisecond of Lightning's own code."""
+def epochs_of(folder: Path, told: dict[str, bool]) -> Callable[[Iterable], Epoch]:
+    """A function that has a new Lightning Trainer go through batches with an empty model."""
     import pytorch_lightning as lightning
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    import torch
 
     class Empty(lightning.LightningModule):
         automatic_optimization = False
@@ -184,24 +196,70 @@ def lightning_epochs(path: Path, *, pairs: int) -> LightningCost:
 
         def configure_optimizers(self) -> None: ...
 
-    def epoch(batches: object) -> tuple[float, float]:
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-        trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, **quiet)
-        start, processor = time.perf_counter(), time.process_time()
-        trainer.fit(Empty(), batches)
-        return time.perf_counter() - start, time.process_time() - processor
+    def epoch(batches: Iterable) -> Epoch:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, default_root_dir=folder, **told)
+            start, processor = time.perf_counter(), time.process_time()
+            trainer.fit(Empty(), batches)
+            return Epoch(time.perf_counter() - start, time.process_time() - processor)
 
+    return epoch
+
+
+class Turn(NamedTuple):
+    """An epoch through the loader and those that it is compared to, over tensors in memory, one right after the other."""
+
+    ours: Epoch
+    held: Epoch
+    """Over the tensors as they are."""
+    given: Epoch
+    """Through PyTorch's DataLoader, which copies nothing."""
+    steps: int
+    beside: float
+    """The time of `held`, beside a process that only computes, as a multiple of its time without. 1 where processors are cores; where
+    two of them share a core, as they may on a virtual machine for some seconds, a step beside a worker takes longer by as much."""
+
+
+def lightning_turns(path: Path, *, pairs: int, told: dict[str, bool]) -> list[Turn]:
+    """A loader's epochs under a Trainer, of steps that are some tens of microseconds of Lightning's own code."""
+    import torch
+
+    epoch = epochs_of(path.parent, told)
     with sl.Loader(sl.open(path), batch_size=BATCH, num_workers=1) as loader:
         held = Held([(torch.zeros(BATCH, 32, 32, 3, dtype=torch.uint8), torch.zeros(BATCH, dtype=torch.int64))] * len(loader))
         given = torch.utils.data.DataLoader(list(held), batch_size=None)
         batches = sl.for_torch(loader, FIELDS)
         epoch(batches), epoch(held), epoch(given)
         found = [(epoch(batches), epoch(held), epoch(given)) for _ in range(pairs)]
-    return LightningCost(
-        time=median(ours[0] / least[0] for ours, least, _ in found),
-        processor=median(ours[1] / least[1] for ours, least, _ in found),
-        in_memory=median(other[0] / least[0] for _, least, other in found),
-    )
+        steps = len(loader)
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE) as computing:
+        assert computing.stdout is not None
+        computing.stdout.readline()
+        beside = median(epoch(held).time for _ in range(3)) / median(least.time for _, least, _ in found)
+        computing.kill()
+    return [Turn(*each, steps, beside) for each in found]
+
+
+def compare_lightning(path: Path, *, pairs: int) -> None:
+    """Print what the loader costs under each Trainer: in rounds with a loader each, which take turns, since a machine may be slow for
+    seconds."""
+    turns: dict[str, list[Turn]] = {name: [] for name in TRAINERS}
+    for number in range(ROUNDS):
+        for name, told in TRAINERS.items():
+            turns[name] += lightning_turns(path, pairs=pairs * (number + 1) // ROUNDS - pairs * number // ROUNDS, told=told)
+    for name, found in turns.items():
+        ratios = [turn.ours.time / turn.held.time for turn in found]
+        low, high = interval(ratios)
+        processor = median(turn.ours.processor / turn.held.processor for turn in found)
+        others = median(turn.given.time / turn.held.time for turn in found)
+        step_us = median(turn.held.time / turn.steps * 1e6 for turn in found)
+        beside = [turn.beside for turn in found]
+        print(
+            f"Lightning, {name}: an epoch of an empty model takes {median(ratios):.2f} ({low:.2f} to {high:.2f}, 95 %) of one over tensors "
+            f"in memory ({step_us:.0f} us a step; {min(beside):.2f} to {max(beside):.2f} of that beside a process that computes), "
+            f"{processor:.2f} of its processor time ({others:.2f} for a DataLoader over these tensors)",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -231,11 +289,7 @@ def main() -> None:
                     flush=True,
                 )
         if importlib.util.find_spec("pytorch_lightning") is not None and given.only in "Lightning":
-            cost = lightning_epochs(path, pairs=given.pairs)
-            print(
-                f"Lightning: an epoch of an empty model takes {cost.time:.2f} of one over tensors in memory, {cost.processor:.2f} of its "
-                f"processor time ({cost.in_memory:.2f} for a DataLoader over these tensors)"
-            )
+            compare_lightning(path, pairs=max(given.pairs, LEAST_PAIRS))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
 from streamload.images import decoders
@@ -87,9 +88,15 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     name = column.field.name
     if not holds_bytes(column.field) or wish is False or not len(source):
         return column
+    if not isinstance(wish, Decode) and hardly_there(source, name):
+        notes.append(
+            f"'{name}' is delivered as bytes: {source.nulls[name].count:,} of {len(source):,} records have none; "
+            f"decode={{{name!r}: (224, 224)}} takes the others, and on_bad_record= says what becomes of these"
+        )
+        return column
     stored = _bytes_of(source, column)
     try:
-        seen = _looked_at(source, stored)
+        seen = _looked_at(source, column, stored)
         one_is_bad = len(seen.refusals) == 1 and source.format_name in NAMED_AS_IMAGES
         heads, refusals = seen.told(asked=isinstance(wish, Decode) or one_is_bad)
     except StreamloadError:
@@ -191,7 +198,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     if not holds_bytes(column.field) or not len(source):
         return None
     stored = _bytes_of(source, column)
-    heads, refusals = _looked_at(source, stored).told(asked=True)
+    heads, refusals = _looked_at(source, column, stored).told(asked=True)
     if not heads:
         why = refusals[0] if refusals else ImageError("is no image")
         raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
@@ -200,10 +207,31 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode, mask=mask), heads)
 
 
-def _looked_at(source: Source, stored: RaggedColumn) -> LookedAt:
-    """What some records begin as."""
+def hardly_there(source: Source, name: str) -> bool:
+    """Whether most records have no value of a field whose values are called as images are: it is no field of images then."""
+    lacking = source.nulls.get(name)
+    return source.format_name in NAMED_AS_IMAGES and lacking is not None and 2 * (lacking.count or 0) > len(source)
+
+
+def records_with_values(source: Source, column: Column) -> NDArray[np.int64] | None:
+    """The records, in rising order, that have a value of a field whose values are called as images are; None where all may have one."""
+    if source.format_name not in NAMED_AS_IMAGES or column.field.name not in source.nulls:
+        return None
+    files = OpenFiles(source.fingerprints)
+    try:
+        nulls = cast(NullableColumn, column).null_records(files)  # An index knows them: nothing is read.
+    finally:
+        files.close()
+    return np.setdiff1d(np.arange(len(source)), nulls)
+
+
+def _looked_at(source: Source, column: Column, stored: RaggedColumn) -> LookedAt:
+    """What some records of a column begin as, whose bytes are `stored`."""
     known: LookedAt | None = stored.looked_at
-    return look_at(stored, len(source), source.fingerprints, named=source.format_name in NAMED_AS_IMAGES) if known is None else known
+    if known is not None:
+        return known
+    named = source.format_name in NAMED_AS_IMAGES
+    return look_at(stored, len(source), source.fingerprints, named=named, there=records_with_values(source, column))
 
 
 def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
@@ -243,15 +271,27 @@ class LookedAt:
         return (list(self.heads), list(self.refusals)) if len(self.heads) > enough else ([], list(self.refusals))
 
 
-def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint], *, named: bool = False) -> LookedAt:
-    """Heads of records all over a column whose records are addressable, else of the first ones.
+def look_at(
+    column: RaggedColumn,
+    count: int,
+    fingerprints: Sequence[Fingerprint],
+    *,
+    named: bool = False,
+    there: NDArray[np.int64] | None = None,
+) -> LookedAt:
+    """Heads of some of the `count` records of a column: from all over it where these are addressable, else of the first ones.
 
     If these are `named` as images are, no record decides for others; elsewhere few are looked at where the first is no image.
+    `there` are the records that have a value, in rising order, if not all have: the others are nulls, which say nothing.
     """
-    count = min(records_there, LOOKED_AT, max(1, LOOKED_NBYTES // max(1, stored_nbytes(column))))
-    records = np.arange(count, dtype=np.int64)
+    if there is not None and len(there):
+        count = len(there)
+    few = min(count, LOOKED_AT, max(1, LOOKED_NBYTES // max(1, stored_nbytes(column))))
+    records = np.arange(few, dtype=np.int64)
     if column.addressable:
-        records = np.unique(np.linspace(0, records_there - 1, count).astype(np.int64))
+        records = np.unique(np.linspace(0, count - 1, few).astype(np.int64))
+    if there is not None and len(there):
+        records = there[records]
     files = OpenFiles(fingerprints)
     reader = column.reader(files, ReadStats())
     heads: list[ImageHeader] = []

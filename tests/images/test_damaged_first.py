@@ -12,7 +12,7 @@ from examples.tar import write
 from PIL import Image
 
 import streamload as sl
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, NullValueError
 
 
 def jpeg(number: int, size: tuple[int, int] = (24, 32)) -> bytes:
@@ -82,6 +82,41 @@ def test_where_none_is_an_image_that_is_said(made: Callable[[Path, Sequence[byte
         assert source.schema["image"].ragged
         said = "'image' is delivered as bytes: none of 3 records looked at is an image (one is empty, where an image should be)"
         assert said in source.notes
+
+
+def lacking(path: Path, lack: Sequence[int]) -> Path:
+    """An archive of 80 records with a number each, all but some with an image; that of the first that has one is damaged."""
+    there = [key for key in range(80) if key not in lack]
+    files = [(f"{key:03}.jpg", b"" if key == there[0] else jpeg(key)) for key in there]
+    write(path, sorted([*files, *((f"{key:03}.json", b'{"x": 1}') for key in range(80))]))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_records_that_lack_an_image_say_nothing_of_the_others(name: str, tmp_path: Path):
+    """Half of them may, in front of all others: they are nulls, and a damaged one is still a bad record."""
+    with sl.open(lacking(tmp_path / name, range(40))) as source:
+        assert source.schema["image"].shape == (24, 32, 3)
+        assert "'image' holds 40 nulls, which are bad records: on_bad_record= says what becomes of them" in source.notes
+        with sl.Loader(source, batch_size=8, num_workers=0, shuffle=False, on_bad_record="skip") as loader:
+            assert np.concatenate([batch.records for batch in loader]).tolist() == list(range(41, 80))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("lack", [range(70), range(10, 80), [key for key in range(80) if key % 8 != 7]], ids=["first", "last", "spread"])
+def test_an_image_that_most_records_lack_stays_bytes(lack: Sequence[int], name: str, tmp_path: Path):
+    """They are nulls, of which the note tells, wherever they lie; whoever asks for images has those that are there."""
+    there = [key for key in range(80) if key not in lack]
+    with sl.open(lacking(tmp_path / name, lack)) as source:
+        said = "'image' is delivered as bytes: 70 of 80 records have none; decode={'image': (224, 224)} takes the others, "
+        assert f"{said}and on_bad_record= says what becomes of these" in source.notes
+        with pytest.raises(NullValueError, match=f"null at row {lack[0]} of column 'jpg'|column 'image'"):
+            source[lack[0]]
+        assert source[there[1]]["image"] == jpeg(there[1])
+    with sl.open(tmp_path / name, decode={"image": (16, 16)}) as source:
+        assert source.schema["image"].shape == (16, 16, 3)
+        with sl.Loader(source, batch_size=8, num_workers=0, shuffle=False, on_bad_record="skip") as loader:
+            assert np.concatenate([batch.records for batch in loader]).tolist() == there[1:]
 
 
 def test_a_damaged_image_is_no_mask(tmp_path: Path):

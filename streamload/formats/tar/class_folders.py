@@ -74,7 +74,7 @@ def _folders(archives: Sequence[Archive]) -> tuple[list[list[str]], NDArray[np.i
     return None if not found or not all(map(is_utf8, found)) else (parts, np.array(numbers, np.int64))
 
 
-def _common(names: Sequence[Sequence[str]]) -> Sequence[str]:
+def _common(names: Sequence[list[str]]) -> list[str]:
     """The folders that all names begin with; of a name alone those above its last."""
     first, last = min(names), max(names)
     if len(names) == 1:

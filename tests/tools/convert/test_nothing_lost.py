@@ -80,7 +80,7 @@ class TestNothingThere:
 
     def test_records_all_of_which_are_damaged(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Left out as asked, there is none."""
-        files = [("0.png", png(noise()))] + [(f"{at}.cls", b"1") for at in range(1, 4)]
+        files = [(f"{at}.png", png(noise())) for at in range(2)] + [(f"{at}.cls", b"1") for at in range(2, 4)]
         tar(tmp_path / "b.tar", files)
         code, document = answer(capsys, "convert", tmp_path / "b.tar", tmp_path / "b.h5", "--on-bad", "skip")
         assert code == 1

@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamload.errors import StreamloadError
 from streamload.images import Decode, ImageHeader, named_as_mask
 from streamload.images.fixed_bytes import FixedBytes
-from streamload.images.image_fields import NAMED_AS_IMAGES, look_at, with_images
+from streamload.images.image_fields import NAMED_AS_IMAGES, hardly_there, look_at, records_with_values, with_images
 from streamload.schema import BYTES
 from streamload.source import Column, NullableColumn, RaggedColumn, Source, stored_column
 from streamload.tools.convert.open_request import OpenRequest
@@ -43,7 +46,7 @@ def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[s
     wishes: dict[str, Decode | bool] = {}
     cautions: list[str] = []
     for name in names:
-        heads = _heads(stored, name, asked=True)
+        heads = _heads(stored, name, asked=True, there=records_with_values(source, _column(source, name)))
         wish = wishes[name] = _wish(stored, name, request, heads)
         if isinstance(wish, Decode) and not wish.mask and any(head.alpha for head in heads):
             cautions.append(f"'{name}' {TRANSPARENT}")
@@ -92,17 +95,22 @@ def _is_image(source: Source, name: str) -> bool:
         return False
 
 
-def _heads(source: Source, name: str, *, asked: bool) -> list[ImageHeader]:
-    """Headers of some of the images of a field."""
-    column = source.columns[source.schema.names.index(name)]
+def _column(source: Source, name: str) -> Column:
+    return source.columns[source.schema.names.index(name)]
+
+
+def _heads(source: Source, name: str, *, asked: bool, there: NDArray[np.int64] | None = None) -> list[ImageHeader]:
+    """Headers of some of the images of a field; `there` are the records that have one, if not all have."""
+    column = _column(source, name)
     stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
-    return look_at(stored, len(source), source.fingerprints, named=source.format_name in NAMED_AS_IMAGES).told(asked=asked)[0]
+    named = source.format_name in NAMED_AS_IMAGES
+    return look_at(stored, len(source), source.fingerprints, named=named, there=there).told(asked=asked)[0]
 
 
 def _wish(source: Source, name: str, request: OpenRequest, heads: Sequence[ImageHeader]) -> Decode | bool:
     """How a field of images with these headers is decoded; False where it stays bytes."""
-    if not heads and name in source.nulls:
-        return False  # Hardly a record has one.
+    if hardly_there(source, name) and len(source.columns) > 1:
+        return False  # Of a field alone, the records that have none are those to leave out.
     size, fit = request.size, "crop"
     if size is None and heads:
         if len({head.size for head in heads}) > 1 and not request.first_size:
