@@ -61,6 +61,8 @@ class ImageDecoder:
         pixels = self._pixels(view, head, direct)
         if pixels is None:
             return
+        if self._spec.mask and pixels.shape[2] == 4 and self._mode.startswith("RGB") and not self._mode.startswith("RGBA"):
+            pixels = pixels[:, :, :3]  # Colours of a mask stand for classes, and are not mixed with white.
         pixels = color_modes.to_mode(pixels, self._mode)
         # Pillow turns TIFFs itself.
         orientation = 1 if head.format == "TIFF" and not decoders.tiff_is_plain(head) else head.orientation

@@ -32,9 +32,9 @@ class Decode:
 
     Records are arrays of shape (height, width, channels), or (channels, height, width); grey ones have one channel. Exif
     orientation is honoured. Alpha is laid over white where the mode has none; grey becomes colour by repetition, colour
-    grey by luma; palettes become what they stand for; CMYK becomes RGB by its own numbers, without a colour profile. Of
-    animations and of files of many pages the first is taken. Between 8 and 16 bits nothing is converted: such an image
-    is an error.
+    grey by luma; palettes become what they stand for; CMYK becomes RGB by its own numbers, without a colour profile.
+    Animations and files of many pages are errors, and so are images of 8 bits in a mode of 16, or the reverse: between
+    them nothing is converted.
     """
 
     size: tuple[int, int] | None = None

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.images import bmp
 from streamload.images.color_modes import from_cmyk
 from streamload.images.header import ImageHeader
-from streamload.images.tiff import is_planar
+from streamload.images.tiff import BITS, EXTRA, PHOTOMETRIC, PLANAR, PREMULTIPLIED, WHITE_IS_ZERO, tags_of
 
 _LENIENT = threading.Lock()
 """Held while Pillow's own global switch for images that are cut short is off."""
@@ -68,20 +69,37 @@ def png(data: memoryview, head: ImageHeader) -> NDArray[Any]:
 
 
 def webp(data: memoryview, head: ImageHeader) -> NDArray[Any]:
-    """A WebP: RGB or RGBA; of an animation the first picture."""
+    """A WebP: RGB or RGBA."""
     import imagecodecs
 
     return _channels(imagecodecs.webp_decode(data))  # pyright: ignore[reportArgumentType]
 
 
 def tiff(data: memoryview, head: ImageHeader) -> NDArray[Any]:
-    """The one page of a TIFF."""
-    if tiff_is_plain(head):
-        import imagecodecs
+    """The one page of a TIFF, white being its largest level."""
+    tags = tags_of(data)
+    if not tiff_is_plain(head):
+        pixels = pillow(data, head)
+        # Pillow turns levels of 8 bits over where 0 is white, and not those of more.
+        return pixels if head.bits == 8 or tags.get(PHOTOMETRIC) != WHITE_IS_ZERO else (1 << tags[BITS]) - 1 - pixels
+    import imagecodecs
 
-        pixels = imagecodecs.tiff_decode(data)  # pyright: ignore[reportArgumentType]
-        return np.moveaxis(pixels, 0, 2) if pixels.ndim == 3 and is_planar(data) else _channels(pixels)
-    return pillow(data, head)
+    if head.colours == "palette":
+        raise ValueError("palettes of 16 bits are not known here")
+    pixels = imagecodecs.tiff_decode(data)  # pyright: ignore[reportArgumentType]
+    pixels = np.moveaxis(pixels, 0, 2) if pixels.ndim == 3 and tags.get(PLANAR, 1) == 2 else _channels(pixels)
+    if pixels.shape[2] == 4 and tags.get(EXTRA) == 0:
+        return pixels[:, :, :3]  # The fourth is not said to be alpha: left out, as Pillow does where colours have 8 bits.
+    return _divided(pixels) if pixels.shape[2] == 4 and tags.get(EXTRA) == PREMULTIPLIED else pixels
+
+
+def _divided(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Colours that were multiplied by their alpha, as they were before."""
+    alpha = pixels[:, :, 3:].astype(np.uint32)
+    pixels = pixels.copy()
+    colours = pixels[:, :, :3].astype(np.uint32) * 65535 // np.maximum(alpha, 1)
+    pixels[:, :, :3] = np.where(alpha == 0, pixels[:, :, :3], np.minimum(colours, 65535))
+    return pixels
 
 
 def tiff_is_plain(head: ImageHeader) -> bool:
@@ -93,6 +111,8 @@ def pillow(data: memoryview, head: ImageHeader, *, indices: bool = False) -> NDA
     """What Pillow's own reader of the format makes of it, palettes resolved unless `indices` are asked for."""
     from PIL import ImageFile
 
+    if head.format == "BMP" and (few := bmp.pixels(data, head, indices=indices)) is not None:
+        return few
     plugin = {"PNG": "Png", "TIFF": "Tiff", "BMP": "Bmp", "GIF": "Gif"}[head.format]
     reader = getattr(importlib.import_module(f"PIL.{plugin}ImagePlugin"), f"{plugin}ImageFile")
     with _LENIENT, warnings.catch_warnings():

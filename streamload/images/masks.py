@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.images import decoders
+from streamload.images import decoders, tiff
 from streamload.images.header import ImageHeader
 
 NAMES = re.compile(
@@ -39,10 +39,13 @@ def numbers(data: memoryview, head: ImageHeader) -> NDArray[Any]:
         return decoders.pillow(data, head, indices=True)
     if head.format == "JPEG":
         return decoders.jpeg(data, head, grey=True, least=(0, 0), buffer=None)
-    pixels = decoders.BY_FORMAT[head.format](data, head)
-    bits = data[24] if head.format == "PNG" else 8
-    # Decoders spread few grey levels over 0 to 255.
-    return pixels // (255 // (2**bits - 1)) if bits in (1, 2, 4) else pixels
+    # What is transparent has a number like any other.
+    pixels = decoders.BY_FORMAT[head.format](data, head)[:, :, :1]
+    tags = tiff.tags_of(data) if head.format == "TIFF" else {}
+    bits = data[24] if head.format == "PNG" else tags.get(tiff.BITS, 1) if tags else 8
+    if bits in (1, 2, 4):  # Decoders spread few grey levels over 0 to 255.
+        pixels = pixels // (255 // (2**bits - 1))
+    return (1 << bits) - 1 - pixels if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO else pixels
 
 
 def nearest(pixels: NDArray[Any], size: tuple[int, int], fit: str = "crop") -> NDArray[Any]:

@@ -16,6 +16,10 @@ MOST_DIRECTORIES = 64
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS, EXTRA, FORMAT = 256, 257, 258, 262, 274, 277, 338, 339
 PLANAR = 284
 SUBFILE = 254
+WHITE_IS_ZERO = 0
+"""A photometric interpretation."""
+PREMULTIPLIED = 1
+"""What the value beside the colours is: alpha that they are multiplied by."""
 NO_PAGE = 1 | 4
 """Bits of what a directory is that say it is a smaller copy of another, or a mask."""
 COLOURS = {0: (1, 2), 1: (1, 2), 2: (3, 4), 3: (1, 2), 5: (4,), 6: (3,)}
@@ -50,7 +54,7 @@ def read(data: memoryview) -> ImageHeader:
         height=tags.get(HEIGHT, 0),
         width=tags.get(WIDTH, 0),
         colours={0: "grey", 1: "grey", 3: "palette", 5: "CMYK"}.get(kind, "colour"),
-        alpha=EXTRA in tags and channels in (2, 4) and kind in (0, 1, 2),
+        alpha=channels in (2, 4) and kind in (0, 1, 2),  # Pillow takes it for alpha where it is not said what it is.
         bits=16 if bits > 8 else 8,
         orientation=upright(tags.get(ORIENTATION, 1)),
     )
@@ -70,11 +74,6 @@ def _require_one_picture(data: memoryview, channels: int, kind: int) -> None:
             hint="Write each page as an image of its own, or store them as an array field.",
             kind=UnsupportedFeatureError,
         )
-
-
-def is_planar(data: memoryview) -> bool:
-    """Whether each colour lies by itself, instead of pixel by pixel."""
-    return tags_of(data).get(PLANAR, 1) == 2
 
 
 def orientation_in(exif: memoryview) -> int:

@@ -38,7 +38,8 @@ class Augment:
     layout: str | None
     """Order of axes as they come out: "CHW", "HWC", or "HW" of one channel. None: as they are stored."""
     dtype: str | None
-    """Of what comes out: "uint8", "float16", "bfloat16" or "float32". None: float32 after `Normalize`, else as stored."""
+    """Of what comes out: "uint8", "float16", "bfloat16" or "float32". None: float32 after `Normalize`, else as stored.
+    What is beyond 65,504, as of uint16 with `scale=False`, is infinite in float16."""
     scale: bool
     """Whether whole numbers that become floats are divided by the largest of their dtype, as torchvision's `ToDtype(scale=True)`."""
     stored: str | None
@@ -82,7 +83,7 @@ class Augment:
             "scale": bool(scale),
             "stored": _one_of(stored, "stored", LAYOUTS),
             "masks": _names(masks, "masks"),
-            "mask_fill": int(mask_fill),
+            "mask_fill": mask_fill if mask_fill % 1 else int(mask_fill),  # Masks refuse fractions when they are known.
             "boxes": _names(boxes, "boxes"),
             "box_format": _one_of(box_format, "box_format", BOX_FORMATS),
             "keypoints": _names(keypoints, "keypoints"),
@@ -92,12 +93,17 @@ class Augment:
             raise ConfigError("Augment() names no field.", hint='Name the images first: Augment("image", ...).')
         if isinstance(views, bool) or not isinstance(cast(object, views), (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
             raise ConfigError(f"Augment(views={views!r}) is out of range.", hint=f"Give a whole number from 1 to {MOST_VIEWS}.")
-        every = [*given["fields"], *given["masks"], *given["boxes"], *given["keypoints"]]
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        every = self.every_field
         twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
             raise ConfigError(f"Augment names {', '.join(map(repr, twice))} twice.", hint="A field is an image, a mask, boxes or points.")
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
+
+    @property
+    def every_field(self) -> tuple[str, ...]:
+        """Images, masks, boxes and key points."""
+        return (*self.fields, *self.masks, *self.boxes, *self.keypoints)
 
     @staticmethod
     def _many_crops(operations: Sequence[Operation]) -> int:

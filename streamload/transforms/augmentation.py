@@ -60,6 +60,7 @@ def augmentation_of(given: object, schema: Schema, encoded: Mapping[str, StoredI
         if isinstance(one, BatchOperation) or (isinstance(one, RandomChoice) and one.of_batches):
             batch.append(one)
         elif isinstance(one, Augment) and not batch:
+            _check_apart(one, plans)
             plans.append(AugmentPlan.of(one, schema, number=len(plans), encoded=encoded))
         else:
             why = "stands after operations on batches" if isinstance(one, Augment) else "is no augmentation"
@@ -77,6 +78,17 @@ def augmentation_of(given: object, schema: Schema, encoded: Mapping[str, StoredI
                 layouts[one.images] = guess_layout(one.images, delivered[one.images].shape)
     labels = frozenset(field.name for field in before if delivered[field.name] != field)
     return Augmentation(plans=tuple(plans), batch=tuple(batch), schema=delivered, labels=labels, layouts=layouts)
+
+
+def _check_apart(augment: Augment, plans: Sequence[AugmentPlan]) -> None:
+    """Raise ConfigError where a field is in another Augment already: each begins with what is stored, and the last would count."""
+    taken = {name for plan in plans for name in plan.augment.every_field}
+    both = [name for name in augment.every_field if name in taken]
+    if both:
+        raise ConfigError(
+            f"field '{both[0]}' is in two Augments, and each begins with what is stored.",
+            hint="Put all of its operations into one Augment.",
+        )
 
 
 def _check_alone(operation: MixUp | CutMix, plans: Sequence[AugmentPlan]) -> None:

@@ -99,9 +99,11 @@ def check_levels(name: str, values: tuple[float, ...], dtype: np.dtype) -> None:
         return
     limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind == "f" else None
     low, high = (0, 1) if limits is None else (limits.min, limits.max) if dtype.kind != "f" else (float(limits.min), float(limits.max))
-    if not all(low <= value <= high for value in values):
+    fractions = dtype.kind != "f" and any(value % 1 for value in values)
+    if fractions or not all(low <= value <= high for value in values):
         given = values[0] if len(set(values)) == 1 else values
-        raise ConfigError(f"{name}={given} cannot be held in {dtype}.", hint=f"Give numbers from {low} to {high}.")
+        without = ", without fractions" if fractions else ""
+        raise ConfigError(f"{name}={given} cannot be held in {dtype}.", hint=f"Give numbers from {low} to {high}{without}.")
 
 
 def guess_layout(name: str, shape: tuple[int, ...]) -> str:

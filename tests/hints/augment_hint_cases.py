@@ -130,6 +130,10 @@ def of_batches(data: sl.Source) -> Iterator[Case]:
 
     yield case(mixed, of(sl.MixUp, labels="zebra"), ("labels=", of(sl.MixUp, labels="label")))
     yield case(mixed, of(sl.MixUp, num_classes=None), ("num_classes=1000", of(sl.MixUp, num_classes=1000)))
+    shared = partial(loaded(data, run=True), augment=[images, sl.OneHot(3), sl.MixUp(num_classes=3)])
+    yield case(partial(loaded(data, run=True), augment=[images, sl.OneHot(3), sl.MixUp(num_classes=4)]), {}, ("num_classes=3", shared))
+    twice = {"augment": [images, sl.Augment("image", CROP)]}
+    yield case(loaded(data, run=True), twice, ("Put all of its operations into one Augment", {"augment": images}))
     yield case(mixed, of(sl.MixUp, images="zebra"), ("images=", of(sl.MixUp, images="image")))
     yield case(mixed, of(sl.CutMix, images="zebra"), ("images=", of(sl.CutMix, images="image")))
     bytes_ = {**of(sl.MixUp), "images": sl.Augment("image", CROP)}

@@ -301,6 +301,8 @@ def of_ragged() -> Iterator[Case]:
     text = ('collate=sl.PadRagged("tokens")', {"collate": sl.PadRagged("t")})
     yield case(call, {"collate": "pad"}, text, ('sl.PackRagged("tokens", 2048)', {"collate": sl.PackRagged("t", 2048)}))
     yield case(call, {"collate": sl.PadRagged("t", length=2)}, ('longer="cut"', {"collate": sl.PadRagged("t", length=2, longer="cut")}))
+    other = {"collate": sl.PadRagged("t", value={"u": 1})}
+    yield case(call, other, ("Name fields among those of PadRagged: t", {"collate": sl.PadRagged("t", value={"t": 1})}))
     each = [sl.PadRagged("t"), sl.PadRagged("u")]
     yield case(call, {"collate": sl.PadRagged(["t", "u"])}, ("collate=[sl.PadRagged(...), sl.PadRagged(...)]", {"collate": each}))
 

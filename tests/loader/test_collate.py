@@ -261,6 +261,7 @@ def test_arguments_are_checked_at_once(make: Any, says: str) -> None:
         (sl.PadRagged("token"), "PadRagged: field 'token' is not there"),
         (sl.PackRagged("label", 8), r"PackRagged: 'label int64 \(\)' is not ragged"),
         (sl.PadRagged("tokens", value=0.5), r"PadRagged\(value=0\.5\) is no int32, which 'tokens' holds"),
+        (sl.PadRagged("tokens", value={"token": 1}), r"PadRagged\(value=\{'token': 1\}\) names 'token', which it does not fill up"),
         (sl.PadRagged("tokens", mask="label"), "PadRagged: there is a field 'label' already"),
         (sl.PadRagged("tokens", mask="m", lengths="m"), "PadRagged: two fields that it adds have one name"),
         ([sl.PadRagged("tokens"), sl.PackRagged("tokens", 8)], "PackRagged: 'tokens int32.*is not ragged"),

@@ -71,6 +71,11 @@ def test_labels_are_smoothed() -> None:
     both = augmented([IMAGE, sl.OneHot(10, smoothing=0.1), sl.MixUp()], arrays())["label"]
     assert np.allclose(both.sum(1), 1)
     assert both.min() >= 0.01 - 1e-6
+    np.testing.assert_allclose(
+        augmented([IMAGE, sl.MixUp(num_classes=10), sl.OneHot(10, smoothing=0.1)], arrays())["label"], both, atol=1e-6
+    )
+    shares = np.array([[0.5, 0.5], [1, 0]] * 4, np.float32)
+    np.testing.assert_allclose(augmented(sl.OneHot(2, smoothing=0.5), {"label": shares})["label"], [[0.5, 0.5], [0.75, 0.25]] * 4)
 
 
 def test_a_choice_is_made_for_each_batch() -> None:
@@ -138,6 +143,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"CutMix mixes 'image' of two records, and boxes 'boxes', keypoints 'a' would still be of one\.",
     ),
     "order": ([sl.OneHot(10), IMAGE], r"stands after operations on batches\. Give augment="),
+    "twice": ([IMAGE, sl.Augment("image", ops.RandomFlip())], r"field 'image' is in two Augments, and each begins with what is stored\."),
+    "twice, as a mask": (
+        [sl.Augment("image", masks="mask"), sl.Augment("mask")],
+        r"field 'mask' is in two Augments, and each begins with what is stored\. Put all of its operations into one Augment\.",
+    ),
+    "shares of others": (
+        [IMAGE, sl.OneHot(3), sl.MixUp(num_classes=4)],
+        r"MixUp\(num_classes=4\): field 'label' holds shares of 3 classes already\. Give num_classes=3\.",
+    ),
     "a word": ("flip", r"augment='flip' is no augmentation\."),
     "a choice in a chain": (
         lambda: sl.Augment("image", ops.RandomChoice([sl.MixUp()])),

@@ -265,6 +265,8 @@ TWO = np.arange(2)
         (ops.RandomCrop(9, padding=2, fill=40_000), "int16", r"^fill=40000\.0 cannot be held in int16\. Give numbers from -32768 to 32767"),
         (ops.Pad(1, fill=1e6), "float16", r"^fill=1000000\.0 cannot be held in float16"),
         (ops.RandomErasing(1.0, value=-1), "uint8", r"^RandomErasing: value=-1\.0 cannot be held in uint8"),
+        (ops.Pad(1, fill=0.5), "uint8", r"^fill=0\.5 cannot be held in uint8\. Give numbers from 0 to 255, without fractions\."),
+        (ops.RandomErasing(1.0, value=0.9), "int16", r"^RandomErasing: value=0\.9 cannot be held in int16"),
     ],
 )
 def test_levels_that_a_dtype_does_not_hold_are_refused(operation: Any, dtype: str, text: str) -> None:
@@ -277,6 +279,8 @@ def test_a_mask_is_filled_with_what_its_dtype_holds() -> None:
     arrays = {"image": np.zeros((2, 12, 12, 3), np.uint8), "mask": np.ones((2, 12, 12), np.uint8)}
     with pytest.raises(sl.ConfigError, match=r"^mask_fill=-1 cannot be held in uint8\. Give numbers from 0 to 255"):
         augmented(Augment("image", ops.Pad(1), masks="mask", mask_fill=-1), arrays, records=TWO)
+    with pytest.raises(sl.ConfigError, match=r"^mask_fill=1\.7 cannot be held in uint8\. Give numbers from 0 to 255, without fractions"):
+        augmented(Augment("image", ops.Pad(1), masks="mask", mask_fill=1.7), arrays, records=TWO)  # pyright: ignore[reportArgumentType]
     arrays["mask"] = arrays["mask"].astype(np.int8)
     out = augmented(Augment("image", ops.Pad(1), masks="mask", mask_fill=-1), arrays, records=TWO)["mask"]
     assert set(np.unique(out).tolist()) == {-1, 1}

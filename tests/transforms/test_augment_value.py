@@ -79,6 +79,10 @@ MADE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ops.RandomChoice([sl.Normalize(0, 1)]),
         r"RandomChoice\(transforms=.* hold Normalize or RandomErasing\.",
     ),
+    "Normalize of some records": (
+        lambda: ops.RandomApply([ops.RandomInvert(1.0), sl.Normalize(0, 1)], p=0.5),
+        r"RandomApply\(transforms=.* hold Normalize or RandomErasing\. Put them at the end of the chain\.",
+    ),
     "choice of five crops": (
         lambda: ops.RandomChoice([ops.FiveCrop(3)]),
         r"RandomChoice\(transforms=.* hold FiveCrop, which every record needs\.",

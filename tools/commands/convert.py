@@ -344,8 +344,9 @@ def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: Wr
     kept = stored(origin, style)
     if kept is not origin:
         kept.close()
-    if style.store == "keep" and arguments.size:
-        raise ConfigError("--store keep leaves images as they are, and --size would change them.", hint="Leave one of them out.")
+    changing = "--size" if arguments.size else "--mode grey" if arguments.mode == "grey" else ""
+    if style.store == "keep" and changing:
+        raise ConfigError(f"--store keep leaves images as they are, and {changing} would change them.", hint="Leave one of them out.")
     if style.store == "keep" and arguments.shuffle and not origin.addressable:
         raise ConfigError(
             f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."

@@ -60,6 +60,11 @@ def as_shares(operation: object, schema: Schema, name: str, classes: int | None)
         raise ConfigError(f"{type(operation).__name__} needs labels, and there is no field '{name}'.", hint=hint)
     field = schema[name]
     if field.dtype.kind == "f" and len(field.shape) == 1 and not field.ragged:
+        if classes not in (None, field.shape[0]):
+            raise ConfigError(
+                f"{type(operation).__name__}(num_classes={classes}): field '{name}' holds shares of {field.shape[0]} classes already.",
+                hint=f"Give num_classes={field.shape[0]}.",
+            )
         return schema
     if field.ragged or field.dtype.kind not in "iu" or field.shape not in ((), (1,)):
         hint = "Labels are one whole number a record, or shares of classes."
@@ -78,7 +83,7 @@ class OneHot:
     labels: str = "label"
     """The field."""
     smoothing: float = 0.0
-    """What is shared out among all classes."""
+    """What is shared out among all classes; of labels that are shares already, too."""
 
     def __post_init__(self) -> None:
         check_classes(self, self.num_classes)
@@ -93,6 +98,9 @@ class OneHot:
         """Do it."""
         if self.labels in batch.labels:
             one_hot(batch.labels.pop(self.labels), batch.fields[self.labels], self.smoothing, self.labels)
+        elif self.smoothing:
+            shares = batch.fields[self.labels]
+            shares[:] = shares * np.float32(1.0 - self.smoothing) + np.float32(self.smoothing / shares.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.schema import Schema
-from streamload.transforms.chain import COLOR, GEOMETRY, Chain, Operation
+from streamload.transforms.chain import COLOR, GEOMETRY, NORMALIZE, Chain, Operation
 from streamload.transforms.operations.affine import free_map, interpolation_of, inverse_map
 from streamload.transforms.operations.arguments import chance_of, fill_of, number, refuse, whole
 from streamload.transforms.operations.batch import BatchOperation, WholeBatch
@@ -37,7 +37,9 @@ def operations_of(policy: object, given: Any) -> tuple[Operation, ...]:
         raise refuse(policy, "transforms", given, "are no operations", "Give a list of operations of sl.augment.")
     if any(getattr(one, "crops", 1) > 1 for one in found):
         raise refuse(policy, "transforms", given, "hold FiveCrop, which every record needs", "Put it into the chain itself.")
-    if any(one.phases[1] > COLOR and not isinstance(policy, RandomApply) for one in found):
+    # A rectangle is erased of some records; all of them are normalised, or none.
+    late = [one for one in found if one.phases[1] > COLOR and not (isinstance(policy, RandomApply) and one.phases[0] != NORMALIZE)]
+    if late:
         raise refuse(policy, "transforms", given, "hold Normalize or RandomErasing", "Put them at the end of the chain.")
     return found
 

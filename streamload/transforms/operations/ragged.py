@@ -271,6 +271,10 @@ def _check_word(operation: object, name: str, value: object, known: Sequence[str
 def _replaced(operation: RaggedOperation, schema: Schema, changed: Mapping[str, tuple[tuple[int, ...], str]]) -> Schema:
     """The schema, with fields of another shape and kind, and those that are added at its end."""
     kind = type(operation).__name__
+    for name in operation.value if isinstance(operation.value, Mapping) else ():
+        if name not in changed:
+            hint = f"Name fields among those of {kind}: {', '.join(operation.fields)}."
+            raise refuse(operation, "value", operation.value, f"names '{name}', which it does not fill up", hint)
     for name in changed:
         if name not in schema:
             raise ConfigError(f"{kind}: field '{name}' is not there.", hint=f"There are: {', '.join(schema.names)}.")

@@ -227,6 +227,7 @@ class TestStores:
             (["a.parquet", "--store", "keep:1"], "--store keep:1 has a quality that keep does not"),
             (["a.parquet", "--store", "png", "--codec", "zstd"], "--codec zstd would pack what --store png has packed"),
             (["a.parquet", "--store", "keep", "--size", "4x4"], "--store keep leaves images as they are, and --size would change them"),
+            (["a.parquet", "--store", "keep", "--mode", "grey"], "--store keep leaves images as they are, and --mode grey would change"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )
