@@ -216,8 +216,8 @@ class Turn(NamedTuple):
     """Through PyTorch's DataLoader, which copies nothing."""
     steps: int
     beside: float
-    """The time of `held`, beside a process that only computes, as a multiple of its time without. 1 where processors are cores; where
-    two of them share a core, as they may on a virtual machine for some seconds, a step beside a worker takes longer by as much."""
+    """The time of `held`, beside a process that only computes, as a multiple of its time without. Where this is well above 1, processors
+    share what they compute with, as those of a virtual machine may for seconds: the loader's worker then slows its caller down as well."""
 
 
 def lightning_turns(path: Path, *, pairs: int, told: dict[str, bool]) -> list[Turn]:

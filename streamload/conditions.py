@@ -19,6 +19,8 @@ from streamload.errors import ConfigError
 MOST_CHARACTERS = 1000
 MOST_SHOWN = 300
 """Characters of a condition, or of a value in it, that an error repeats."""
+NO_CLASS = np.iinfo(np.int64).min
+"""Stands for a name that is none of the classes that it is compared with: equal to no number of a class."""
 HINT = 'Compare fields with numbers, texts or each other: "label in (3, 5) and not width < 64", "label == \'cat\'".'
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -54,8 +56,8 @@ class Condition:
         if not self.names:
             raise self._refused("it asks about no field")
 
-    def _refused(self, why: str) -> ConfigError:
-        return ConfigError(f"{self.said} {_quoted(self.text)} is not understood: {why}.", hint=HINT)
+    def _refused(self, why: str, hint: str = HINT) -> ConfigError:
+        return ConfigError(f"{self.said} {_quoted(self.text)} is not understood: {why}.", hint=hint)
 
     def _names(self, node: ast.expr) -> list[str]:
         """The fields below a node of the condition; refuses what is none."""
@@ -95,7 +97,8 @@ class Condition:
     def holds(self, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
         """For which records it holds; shape (records,). `taken` are the fields of `names`: numbers, truth values or texts.
 
-        Texts in a condition stand for the numbers of classes, where a field of numbers has classes.
+        Texts in a condition stand for the numbers of classes, where a field of numbers has classes. Two fields that have classes are
+        compared by their names. Raises ConfigError where that leaves no order: names of classes, and numbers in two lists, have none.
         """
         for name in self.names:
             if taken[name].ndim != 1 or taken[name].dtype.kind not in "buifSU":
@@ -126,7 +129,26 @@ class Condition:
             inside = np.logical_or.reduce(found) if found else np.zeros(np.shape(here), np.bool_)
             return np.logical_not(inside) if isinstance(operation, ast.NotIn) else inside
         compare = COMPARISONS[type(operation)]
-        return self._result(compare, self._value(left, named, taken, classes), self._value(right, named, taken, classes))
+        if compare not in (operator.eq, operator.ne):
+            self._check_order(left, operation, right, classes)
+        here, there = self._value(left, named, taken, classes), self._value(right, named, taken, classes)
+        if isinstance(left, ast.Name) and isinstance(right, ast.Name):
+            there = _renumbered(there, tuple(classes.get(right.id, ())), tuple(classes.get(left.id, ())))
+        return self._result(compare, here, there)
+
+    def _check_order(self, left: ast.expr, operation: ast.cmpop, right: ast.expr, classes: Mapping[str, Any]) -> None:
+        """Raise ConfigError where which class comes first would be a guess: by its name, or by its number."""
+        words, others = (tuple(classes.get(node.id, ())) if isinstance(node, ast.Name) else () for node in (left, right))
+        why = f"{ast.unparse(ast.Compare(left, [operation], [right]))!r} asks which class comes first, and "
+        if words and others and words != others:
+            same = ast.unparse(ast.Compare(left, [ast.Eq()], [right]))
+            raise self._refused(why + "the two fields number theirs differently", hint=f'Ask whether they are the same: "{same}".')
+        for known, node in ((words, right), (others, left)):
+            if isinstance(node, ast.Constant) and node.value in known:
+                number = ast.Constant(known.index(node.value))
+                meant = ast.Compare(number, [operation], [right]) if node is left else ast.Compare(left, [operation], [number])
+                why += f"names have no order; {node.value!r} is number {number.value}"
+                raise self._refused(why, hint=f'If the numbers are meant: "{ast.unparse(meant)}".')
 
     def _result(self, compare: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
         """What a comparison gives. Raises ConfigError for a text beside a number."""
@@ -150,6 +172,19 @@ class Condition:
                 hint=_meant(value, words) if words else "Its values are numbers without names: compare with a number.",
             )
         return words.index(value)
+
+
+def _renumbered(values: NDArray[Any], words: Sequence[str], others: Sequence[str]) -> NDArray[Any]:
+    """Numbers of the classes `words` as those of the same names in `others`; NO_CLASS for a name that is not there.
+
+    They stay what they are where either has no names or both have the same, and where they are numbers of no class in either."""
+    if not words or not others or words == others:
+        return values
+    numbers = np.array([others.index(name) if name in others else NO_CLASS for name in words], np.int64)
+    known = np.isin(values, np.arange(len(words)))
+    found = np.where(np.isin(values, np.arange(len(others))), NO_CLASS, values)
+    found[known] = numbers[values[known].astype(np.int64)]
+    return found
 
 
 def _parsed(text: str) -> ast.expr | None:

@@ -108,6 +108,44 @@ class TestConditions:
     @pytest.mark.parametrize(
         ("text", "right"),
         [
+            ("a == b", [0, 4, 6]),
+            ("b == a", [0, 4, 6]),
+            ("a != b", [1, 2, 3, 5, 7]),
+            ("a == same", [0, 1, 2, 3, 4, 5, 6, 7]),
+            ("a < same or a <= 1", [0, 1, 3, 6]),
+            ("a == plain and plain < 2", [0, 1, 3, 6]),
+            ("'cat' == a == b", [0]),
+        ],
+    )
+    def test_classes_of_two_fields_are_compared_by_name(self, text: str, right: list[int]):
+        """Where each numbers its own; a number that is no class of either is equal to itself alone."""
+        a = np.array([0, 1, 2, 0, 2, 3, -1, 9], np.int8)  # cat, dog, cow, cat, cow, emu, none, none
+        b = np.array([1, 1, 2, 2, 0, 3, -1, 8])  # cat, cat, dog, dog, cow, none, none, none
+        classes = {"a": ["cat", "dog", "cow", "emu"], "b": ["cow", "cat", "dog"], "same": ["cat", "dog", "cow", "emu"]}
+        held = Condition(text).holds({"a": a, "b": b, "same": a, "plain": a}, classes)
+        assert np.flatnonzero(held).tolist() == right
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("label < 'dog'", "names have no order; 'dog' is number 1. If the numbers are meant: \"label < 1\"."),
+            (
+                "label == 1 or 'cat' >= label",
+                "\"'cat' >= label\" asks which class comes first, and names have no order; 'cat' is number 0.",
+            ),
+            ("label > width", 'the two fields number theirs differently. Ask whether they are the same: "label == width".'),
+            ("label < 'dgo'", "'dgo' is no class of 'label'. Did you mean 'dog'?"),
+        ],
+    )
+    def test_which_class_comes_first_is_no_question(self, text: str, why: str):
+        """By name or by number would be a guess."""
+        with pytest.raises(ConfigError) as refused:
+            Condition(text).holds(self.TAKEN, {"label": ["cat", "dog"], "width": ["dog", "cat"]})
+        assert why in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
             ("name == 'cat'", [0, 2]),
             ("name != 'cat' and label > 1", [3]),
             ("name in ('dog', 'ant')", [1, 3]),

@@ -143,13 +143,38 @@ def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object,
         raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, paths))}.")
     _refuse_unpaired({name: one for name, one in paths.items() if isinstance(one, str)})
     sources: dict[str, Source] = {}
+    unknown_axes: list[ConfigError] = []
     for name, one in paths.items():
         wish = wishes.get(name)
         if not isinstance(one, Source):
-            sources[name] = open_source(one, decode=wish, **options)
+            sources[name] = _part(one, wish, options, unknown_axes)
         else:
             sources[name] = one if wish is None else _decoded(one, wish)
+    _refuse_unknown_axes(unknown_axes, sum(not isinstance(one, Source) for one in paths.values()))
     return as_numbers(joined.join(sources))
+
+
+def _refuse_unknown_axes(unknown: list[ConfigError], count: int) -> None:
+    """Raise ConfigError where record_axis names what is in none of so many files; `unknown` are their own errors."""
+    if not unknown or len(unknown) < count:
+        return
+    first, *others = (error.details["unknown_axes"] for error in unknown)
+    nowhere = next((name for name in first if all(name in names for names in others)), None)
+    if nowhere is not None:
+        raise ConfigError(f"record_axis names {nowhere!r}, which is in none of the {count:,} files.", hint=unknown[0].hint)
+
+
+def _part(path: Path | Iterable[Path], decode: Any, options: dict[str, Any], unknown: list[ConfigError]) -> Source:
+    """One of the files that are joined; what record_axis names that is in others is noted as `unknown`."""
+    try:
+        return open_source(path, decode=decode, **options)
+    except ConfigError as error:
+        names = error.details.get("unknown_axes", ())
+        if not names:
+            raise
+        unknown.append(error)
+        axes = {name: axis for name, axis in options["record_axis"].items() if name not in names}
+        return open_source(path, decode=decode, record_axis=axes)
 
 
 def _refuse_unpaired(patterns: Mapping[str, str]) -> None:

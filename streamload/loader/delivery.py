@@ -153,7 +153,7 @@ class Delivery:
                 self._make_current(epoch)
             progress = self.progress
             if progress.steps.is_over(progress.at):
-                progress.finish()
+                progress.finish(epoch.index)
                 return None
             asked_ns = time.perf_counter_ns()
             step = self._next_step()

@@ -197,6 +197,8 @@ class Loader:
         at = self._between(by)
         plan = self._planned(self._options, lanes=self._lanes, counts=counts)
         self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.positions)), by)
+        if plan.without_steps:
+            warnings.warn(plan.without_steps, stacklevel=3)
 
     def _between(self, by: str) -> RunPosition:
         """The begin of the next epoch. Raises ConfigError where something is left of the present one."""

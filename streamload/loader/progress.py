@@ -15,11 +15,12 @@ class Progress:
 
     Rules:
 
-    1. `at` changes when a pass begins, when a step is handed out, and by a move (`load_state_dict`, `seek`); never otherwise.
+    1. `at` changes when a pass begins, when a step is handed out, by a move (`load_state_dict`, `seek`), and by rule 4; never otherwise.
     2. After a move, every pass begins at that position, until a pass has handed out a step or has found that nothing is left. In all
        other cases a pass begins with the next epoch, even if the one before it did not come to its end.
     3. An epoch that was asked for (`set_epoch`) is the next pass, and only that one. After a move, an epoch that is not later than
        that of the position is ignored.
+    4. A pass over an epoch without steps counts as well: at its end the position is the beginning of the next epoch.
     """
 
     steps: SharedSteps
@@ -52,9 +53,11 @@ class Progress:
         self.handed += handed
         self.waiting = False
 
-    def finish(self) -> None:
-        """Note that the pass has come to its end."""
+    def finish(self, epoch: int) -> None:
+        """Note that the pass over this epoch has come to its end."""
         self.waiting = False
+        if self.at.epoch == epoch and not begun(self.at):
+            self.at = self.following(self.at)
 
     def move(self, at: RunPosition) -> None:
         """Move to this position."""
@@ -67,7 +70,7 @@ class Progress:
     def next_pass(self) -> RunPosition:
         """The position at which `for batch in loader` begins."""
         at = self.at
-        if self.asked is not None and (self.asked > at.epoch or not self.waiting):
+        if self.asked is not None and (self.asked > at.epoch or not self.waiting) and (self.asked != at.epoch or begun(at)):
             return self.following(at) if self.asked == at.epoch + 1 else self.steps.begin(self.asked)
         return self.following(at) if begun(at) and not self.waiting else at
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
 import os
 import struct
@@ -19,7 +20,7 @@ from examples.lmdb import database
 from examples.zarr import write as write_store
 from following import OUT, Case, case, command
 from foreign_files import framed, noise, png, tar_of, tf_example
-from hdf5_cases import opened
+from hdf5_cases import opened, written
 
 import streamload as sl
 from streamload.formats.arrow import planning
@@ -112,6 +113,11 @@ def of_lists_and_limits() -> Iterator[Case]:
     pq.write_table(pa.table({"x": [bytes(1 << 20)] * 3, "y": [1, 2, 3]}), "i.parquet", use_dictionary=False, compression="zstd")
     large = under(row_groups, "LARGE_PAGE_NBYTES", 1 << 20, under(row_groups, "available_nbytes", lambda: 5 << 20, read("i.parquet")))
     yield case(large, {}, other)
+    late = pa.array([dt.datetime(9999, 12, 31)] * 9, pa.timestamp("us"))
+    pq.write_table(pa.table({"x": late, "y": Y}), "j.parquet", use_deprecated_int96_timestamps=True)
+    yield case(read("j.parquet"), {}, other)
+    unclear = opened(written("k.h5", x=np.ones((9, 4), "f4"), y=Y, more=lambda file: file["x"].attrs.create("scale_factor", [1.0, 2.0])))
+    yield case(unclear, {"scaled": True}, ("Leave scaled= out", {"scaled": OUT}), other)
 
 
 def of_paths() -> Iterator[Case]:

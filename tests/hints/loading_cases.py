@@ -183,6 +183,12 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
     none = {"indices": np.arange(0), "weights": np.ones(40), "draws": 3}
     yield case(call, none, ("indices=", {"indices": np.arange(2)}))
     yield case(data.where, {"condition": long}, (f'"{short}"', {"condition": short}), ("indices=", some))
+    with h5py.File("two_classes.h5", "w") as file:
+        for name, words in (("left", {"cat": 0, "dog": 1}), ("right", {"dog": 0, "cat": 1})):
+            file.create_dataset(name, data=np.arange(40) % 2, dtype=h5py.enum_dtype(words, "u1"))
+    ordered = sl.open("two_classes.h5").where
+    yield case(ordered, {"condition": "left < 'dog'"}, ('"left < 1"', {"condition": "left < 1"}))
+    yield case(ordered, {"condition": "left < right"}, ('"left == right"', {"condition": "left == right"}))
     converted = command("convert", "a.npz", "fewer.npz", "--to", "npz", "--overwrite", "--shuffle", "--where")
     yield case(converted, {"more": f'"{long}"'}, (f'"{short}"', {"more": '"0 <= label < 2"'}), ("indices= of a loader", some))
     yield case(partial(sl.split, data), {}, ('{"train": 0.8, "test": 0.2}', {"parts": {"train": 0.8, "test": 0.2}}), "folds=5")

@@ -262,6 +262,33 @@ def test_counts_of_a_mixture_and_batch_sizes_change_between_epochs(tmp_path: Pat
             sl.Loader(sl.mix({"a": (a, 5), "b": (b, 2)}), batch_size=7, num_workers=0).set_batch_size(3)
 
 
+def test_an_epoch_without_steps_is_numbered_once(tmp_path: Path) -> None:
+    """However it is asked for, and by whom: the next pass is over the epoch after it, in a loader that goes on from its state, too."""
+    a, b = write(tmp_path / "a.h5", 21), write(tmp_path / "b.h5", 21, first=1000)
+    given = {"batch_size": 8, "num_workers": 0, "drop_last": True}
+    with sl.Loader(sl.mix({"a": (a, 4), "b": (b, 4)}), **given) as loader:
+        assert [batch.epoch for batch in loader] == [0] * 5
+        with pytest.warns(UserWarning, match=r"An epoch has no step: 42 records, batches of 64, and drop_last=True"):
+            loader.set_counts({"a": 32, "b": 32})
+        passed = [iter(loader), iter(loader)]
+        for number, epoch in enumerate(passed, 1):
+            assert list(epoch) == []
+            assert list(epoch) == [], "it has ended"
+            assert epoch.index == number
+        assert (loader.state_dict()["epoch"], loader.state_dict()["step"]) == (3, 0)
+        assert [epoch.index for epoch in loader.epochs(5) if not list(epoch)] == [3, 4]
+        loader.set_epoch(5)
+        state = loader.state_dict()
+        assert (state["epoch"], state["parts"]["b"]["position"]) == (5, 20), "an epoch that is next anyway changes nothing"
+        assert list(loader) == []
+        loader.set_counts({"a": 4, "b": 4})
+        state, rest = loader.state_dict(), [(batch.epoch, batch.total_step, batch.records.tolist()) for batch in loader]
+        assert [found[:2] for found in rest] == [(6, 5 + step) for step in range(5)]
+    with sl.Loader(sl.mix({"a": (a, 4), "b": (b, 4)}), **given) as other:
+        other.load_state_dict(state)
+        assert [(batch.epoch, batch.total_step, batch.records.tolist()) for batch in other] == rest
+
+
 def test_a_mixture_and_its_batch_size_agree(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.h5"), write(tmp_path / "b.h5", 21)
     with pytest.raises(sl.ConfigError, match=r"batch_size=8, and the mixture has batches of 7: 5 of 'a' \+ 2 of 'b'. Give batch_size=7"):

@@ -209,6 +209,10 @@ class Conversion:
 
     def standing(self) -> str:
         """How far it has come, for somebody who ends it."""
+        if self._staging.done:
+            return f"{self._arguments.target} is whole; nothing is left to do."
+        if self.was_moved():
+            return f"{self._arguments.target} is written; the same command brings it to an end."
         shards = self.shards() if len(self.order) else []
         done = sum(self._staging.kept(shard.name) is not None for shard in shards)
         if done:

@@ -39,6 +39,8 @@ from streamload.tools.convert.working_folder import (
     require_ours,
 )
 
+REQUEST = "request.json"
+"""The file that says what was asked for."""
 WAIT_SECONDS = 60.0
 """How long tasks wait for each other while one of them begins."""
 
@@ -57,6 +59,8 @@ class Staging:
         self._within = f".{self.name}.converting"
         self.folder = os.path.join(self.parent, self._within)
         self.out = os.path.join(self.folder, OUT)
+        self.done = False
+        """Whether all that was asked for has its final name."""
         self._shared = shared
         self._alone = True
 
@@ -139,7 +143,12 @@ class Staging:
                     delete(out, name, pattern)
 
     def _delete_all(self) -> None:
-        """Delete the working folder; what others have put there stays, and the folder with it."""
+        """Delete the working folder; what others have put there stays, and the folder with it.
+
+        What was asked for goes first: whatever ends this in the middle, nobody goes on from what is left, and the next to come deletes it.
+        """
+        delete(self._held, REQUEST, FILES)
+        fault_point("convert.deleting")
         for name in (OUT, OLD, BUCKETS, ENTRIES):
             clear(self._held, name, self.name)
         for name in sorted(self._held.names(), key=lambda one: one == MARK):
@@ -148,7 +157,7 @@ class Staging:
 
     def begin(self, request: dict[str, Any]) -> bool:
         """Take up the work of an earlier try of the same request, or begin anew; whether there was one."""
-        same = read_json(self._held, "request.json") == request and not self._was_lost()
+        same = read_json(self._held, REQUEST) == request and not self._was_lost()
         if not self._alone and not same:
             raise self._busy()
         if same:
@@ -163,9 +172,9 @@ class Staging:
                 delete(self._held, name, FILES)
         self._held.make_folder(OUT)
         self._held.make_folder(ENTRIES)
-        self._put(self._held, "request.json", request)
+        self._put(self._held, REQUEST, request)
         self._let_in()
-        if read_json(self._held, "request.json") != request:
+        if read_json(self._held, REQUEST) != request:
             raise self._busy()  # another began anew in the moment in which the lock changed
         return False
 
@@ -202,7 +211,7 @@ class Staging:
     def finished(self) -> bool:
         """Whether there is anything that a later try can use."""
         with suppress(OSError), self._held.folder(ENTRIES) as entries:
-            return bool(entries.names())
+            return self._held.status(REQUEST) is not None and bool(entries.names())
         return False
 
     def _put(self, folder: Folder, name: str, value: Any) -> None:
@@ -251,6 +260,7 @@ class Staging:
             fault_point("convert.named")
         self._put_beside(beside, manifest_bytes(manifest))
         self._parent.sync()
+        self.done = True
         self._delete_all()
 
     def _came_meanwhile(self) -> ConversionError:
@@ -286,6 +296,7 @@ class Staging:
         if status is not None and not (stat.S_ISDIR(status.st_mode) and clear(self._held, OUT, self.name)):
             aside = f"{self.name}.replaced-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
             self._held.move(OUT, aside, self._parent)
+        self.done = True
         self._delete_all()
         return aside
 

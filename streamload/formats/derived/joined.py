@@ -189,6 +189,8 @@ def join(sources: Mapping[str, Source]) -> Source:
         classes=classes,
         attributes=attributes,
         nulls=nulls,
+        omissions=[one for source in sources.values() for one in source.omissions],
+        masks=[name for name, source in sources.items() if source.masks],
     )
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
+from streamload.errors import ConfigError
+from streamload.formats.derived.packing import Packing
 from streamload.schema import Field
 from streamload.source import Column, Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 4 * 1024**2
 """Packed values that are read at a time."""
+_DELIVERED = "scaled=True delivers physical values, and NaN for missing ones"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,12 +31,8 @@ class Scaled(WrappedDefaults):
     """As it is stored, with the same shape."""
     starts: NDArray[np.int64]
     """Records at which stretches with factors of their own begin, the number of records last: shape (stretches + 1,)."""
-    scales: NDArray[np.float64]
-    """Of each stretch: shape (stretches,)."""
-    offsets: NDArray[np.float64]
-    """Added after that: shape (stretches,)."""
-    missing: tuple[tuple[float, ...], ...]
-    """For each stretch, the packed values that stand for missing ones."""
+    packings: tuple[Packing, ...]
+    """How each stretch is packed."""
 
     @property
     def wrapped(self) -> Column:
@@ -60,6 +60,8 @@ class ScaledReader(WrappedReaderDefaults):
         self._column = column
         self._meter = meter
         self._reader = column.packed.reader(files, meter)
+        self._scales = np.array([one.scale for one in column.packings])
+        self._offsets = np.array([one.offset for one in column.packings])
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
@@ -78,9 +80,47 @@ class ScaledReader(WrappedReaderDefaults):
         which = np.searchsorted(column.starts, records, side="right") - 1
         shape = (len(records), *(1,) * (values.ndim - 1))
         plain = values.astype(np.float64)
-        plain = plain * column.scales[which].reshape(shape) + column.offsets[which].reshape(shape)
-        for stretch in np.unique(which).tolist():
-            for value in column.missing[stretch]:
-                # Compared in the stored type: what stands for missing was written in it.
-                plain[(values == np.array(value).astype(values.dtype)) & (which == stretch).reshape(shape)] = np.nan
+        stretches = np.unique(which).tolist()
+        for stretch in stretches:
+            packing = column.packings[stretch]
+            if packing.sign:
+                chosen = which == stretch
+                plain[chosen] = packing.values_of(values[chosen])
+        plain = plain * self._scales[which].reshape(shape) + self._offsets[which].reshape(shape)
+        for stretch in stretches:
+            packing = column.packings[stretch]
+            if packing.missing:
+                plain[packing.absent_in(values) & (which == stretch).reshape(shape)] = np.nan
         return plain.astype(column.field.dtype)
+
+
+def unpacked(column: Column, packings: Sequence[Packing | None], records: Sequence[int], notes: list[str], *, scaled: bool) -> Column:
+    """The column of physical values, if these are wanted; else notes that values are packed. `packings` are of stretches of `records`.
+
+    Raises ConfigError where physical values are wanted and cannot be told, or records differ in length.
+    """
+    name, first = column.field.name, next((one for one in packings if one is not None), None)
+    if first is None:
+        return column
+    unclear = next((one.unclear for one in packings if one is not None and one.unclear), "")
+    if scaled and (unclear or column.field.ragged):
+        raise ConfigError(
+            f"scaled=True, and physical values of '{name}' cannot be told: "
+            + (f"{unclear}." if unclear else f"it is packed ({first}), and its records differ in length."),
+            hint="Leave scaled= out, which delivers values as they are stored, or choose other fields with fields=[...].",
+            dataset=name,
+        )
+    if not scaled:
+        can = not unclear and not column.field.ragged
+        notes.append(f"'{name}' is stored packed ({first})" + (f": {_DELIVERED}" if can else ""))
+        if len({repr(one) for one, count in zip(packings, records, strict=True) if count}) > 1:
+            notes.append(f"'{name}' is packed in other ways in some files or datasets: as they are stored, its values do not compare")
+        return column
+    plain = Packing(scale=1.0, offset=0.0, missing=(), dtype="f4")
+    kind = max(one.dtype for one in packings if one is not None)
+    return Scaled(
+        field=replace(column.field, dtype=np.dtype(kind)),
+        packed=column,
+        starts=np.cumsum([0, *records]).astype(np.int64),
+        packings=tuple(one or plain for one in packings),
+    )

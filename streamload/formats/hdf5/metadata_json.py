@@ -21,7 +21,7 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV13"
+MAGIC = b"SLSURV14"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", "attributes", *_COUNTS)
@@ -279,10 +279,13 @@ def _attributes(said: Any) -> str:
     return str(said)
 
 
-def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
+def _packing(scale: Any, offset: Any, missing: Any, dtype: Any, sign: Any, unclear: Any) -> Packing:
     if dtype not in ("f4", "f8"):
         raise ValueError("values are unpacked into no floats")
-    return Packing(scale=float(scale), offset=float(offset), missing=tuple(map(float, missing)), dtype=dtype)
+    if sign not in ("", "u", "i"):
+        raise ValueError("values are meant with no sign that is known")
+    absent = tuple(one if type(one) is int else float(one) for one in missing)
+    return Packing(scale=float(scale), offset=float(offset), missing=absent, dtype=dtype, sign=sign, unclear=str(unclear))
 
 
 def _dtype(said: str) -> np.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from streamload.formats.attributes import agreed, attributes_from_json
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.derived.packing import OF_STORED, unpacked
+from streamload.formats.derived.packing import OF_STORED
+from streamload.formats.derived.scaled import unpacked
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
@@ -82,9 +84,11 @@ def _attributes(found: FilesInfo, *, scaled: bool) -> dict[str, dict[str, Any]]:
 def _unpacked(found: FilesInfo, number: int, column: Column, notes: list[str], *, scaled: bool) -> Column:
     """As `unpacked`; fields that say which group a record is from are numbers of their own."""
     pieces = found.fields[number]
-    if number in found.starts:
-        return column
-    return unpacked(column, [piece.stored.packing for piece in pieces], [piece.stored.records for piece in pieces], notes, scaled=scaled)
+    packings = [piece.stored.packing for piece in pieces]
+    if number in found.sparse:
+        # What no value is stored for would be the offset, or missing.
+        packings = [None if one is None else replace(one, unclear="its records are rows of a sparse matrix") for one in packings]
+    return unpacked(column, packings, [piece.stored.records for piece in pieces], notes, scaled=scaled)
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from streamload.errors import ConfigError
+from streamload.formats.naming.field_names import natural_key
 
 Axis = int | None
 """The axis of a dataset that counts records: 0 the first, -1 the last, None where all of it is one record."""
+MOST_LISTED = 12
+"""Names that an error lists."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,19 @@ class Request:
     def axis_of(self, *names: str | None) -> Axis:
         """The axis that counts records of a field, known by any of these names."""
         return next((axis for known, axis in self.axes if known in names), self.axis)
+
+    def refuse_unknown_axes(self, known: Iterable[str | None]) -> None:
+        """Raise ConfigError where record_axis names what nothing is called that it could be of."""
+        names = set(known)
+        unknown = [name for name, _ in self.axes if name not in names]
+        if unknown:
+            listed = sorted(filter(None, names), key=natural_key)
+            raise ConfigError(
+                f"record_axis names {unknown[0]!r}, which no dataset or field of {self.paths[0]} is called.",
+                hint=f"It holds {', '.join(map(repr, listed[:MOST_LISTED]))}{', ...' if len(listed) > MOST_LISTED else ''}.",
+                path=self.paths[0],
+                unknown_axes=unknown,
+            )
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -26,10 +26,11 @@ FAILURES = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, Overflo
 """What pyarrow raises for files that it cannot read."""
 
 
-def open_file(path: str, footer: Any = None) -> Any:
+def open_file(path: str, footer: Any = None, *, int96_unit: str | None = None) -> Any:
     """A Parquet file as pyarrow reads it, checksums verified, nothing mapped and nothing read ahead of time.
 
-    `footer` is the metadata of the same file, where somebody has parsed it already.
+    `footer` is the metadata of the same file, where somebody has parsed it already; `int96_unit` is that of moments in 96 bits, "ns" unless
+    it is given.
     """
     return pq.ParquetFile(
         path if is_utf8(path) else pa.OSFile(os.fsencode(path)),
@@ -38,6 +39,7 @@ def open_file(path: str, footer: Any = None) -> Any:
         buffer_size=STREAM_NBYTES,
         pre_buffer=False,
         page_checksum_verification=True,
+        coerce_int96_timestamp_unit=int96_unit,
         thrift_string_size_limit=MOST_STRING_NBYTES,
         thrift_container_size_limit=MOST_CONTAINER,
     )

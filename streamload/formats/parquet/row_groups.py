@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,7 @@ class RowGroupReader(DecodedBlocksReader):
         """
         from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.arrow_types.nulls import made_of
-        from streamload.formats.arrow_types.schema_columns import member_at
+        from streamload.formats.parquet.int96 import coarse_batches, refuse_wrapped
         from streamload.formats.parquet.pyarrow_file import FAILURES, decoded_nbytes, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
@@ -200,9 +201,15 @@ class RowGroupReader(DecodedBlocksReader):
         batches = batch = array = None
         try:
             file = parquet_files(self._files).file(part.number, path)
-            batches = file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False)
-            for batch in batches:
-                array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
+            asked: dict[str, Any] = {"batch_size": most, "row_groups": [group], "use_threads": False}
+            batches = file.iter_batches(columns=[part.leaf], **asked)
+            others: Iterator[Any] = repeat(None)
+            if column.field.dtype.kind == "M":
+                others = coarse_batches(parquet_files(self._files), part.number, path, part.leaf, **asked)
+            for batch, other in zip(batches, others, strict=False):
+                array = _values_in(batch, part.path)
+                if other is not None:
+                    refuse_wrapped(array, _values_in(other, part.path), path, column.column, start + done)
                 try:
                     values, wrong = made_of(array, part.values, column.field, column.fill, make)
                 except (NullFoundError, UnequalLengthError) as error:
@@ -270,3 +277,10 @@ class RowGroupReader(DecodedBlocksReader):
                 needed_nbytes=2 * nbytes,
                 available_nbytes=available,
             )
+
+
+def _values_in(batch: Any, path: tuple[str, ...]) -> Any:
+    """The values of a column, or of a member of it, in a batch."""
+    from streamload.formats.arrow_types.schema_columns import member_at
+
+    return member_at(batch.column(batch.schema.get_field_index(path[0])), path[1:])

@@ -13,6 +13,8 @@ MOST_CLASSES = 1000
 """Texts that differ more often than this are no labels."""
 MANY, MANY_TIMES = 10_000, 4
 """Of so many texts, each there so many times on average, each is looked at once."""
+EXACT = 2**53
+"""Whole numbers up to this are the same as floats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +74,9 @@ def _of_few_texts(values: Sequence[str | None], distinct: Sequence[str | None], 
 def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> LabelValues:
     """Numbers, truth values, lists of numbers of one length, or texts, which are numbered in their order; None where there is none.
 
-    A text that is a number is one, unless two texts were one number then. Values of several kinds, and those that are
-    no field, are told apart by `why`.
+    A text that is a number is one, unless two texts of whole numbers were one then ("01" and "1"), or it would be another number:
+    whole numbers are of 64 bits, and fractions beside them may not round them. Values of several kinds, and those that are no field,
+    are told apart by `why`.
     """
     there = np.array([value is not None for value in values], bool)
     given = [value for value in values if value is not None]
@@ -83,10 +86,7 @@ def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> Lab
     if found is not None:
         return LabelValues(array=_spread(found, there), there=there)
     if not all(isinstance(value, str) for value in given):
-        lists = any(isinstance(value, list) for value in given)
-        return LabelValues(
-            array=None, there=there, why="lists of different lengths" if lists else "values that are neither numbers nor texts"
-        )
+        return LabelValues(array=None, there=there, why=_why_none(given))
     classes = sorted(set(given))
     if len(classes) > most_classes:
         return LabelValues(array=None, there=there, why=f"{len(classes):,} different texts, where labels have {most_classes:,} at most")
@@ -105,13 +105,18 @@ def _numbers(given: list[Any]) -> NDArray[Any] | None:
     texts = "".join(value for value in given if isinstance(value, str))
     if "_" in texts or not texts.isascii():
         return None  # Python reads 1_2 as twelve, and nobody else does.
-    for kind, dtype in ((int, np.int64), (float, np.float64)):
+    for kind, dtype in ((int, np.int64), (int, np.uint64), (float, np.float64)):
         try:
             if kind is int and float in kinds:
                 continue
-            found = np.array([kind(value) for value in given], dtype)
+            numbers = [kind(value) for value in given]
+            if dtype is np.uint64 and min(numbers) < 0:
+                continue  # Older NumPy would wrap them around.
+            found = np.array(numbers, dtype)
         except (ValueError, OverflowError):
             continue
+        if kind is float and _is_rounded(given, found):
+            return None
         if kind is int and str in kinds and len(np.unique(found)) < len({str(value).strip() for value in given}):
             return None  # "01" is one class, and "1" another.
         return found
@@ -124,7 +129,31 @@ def _table(given: list[list[Any]]) -> NDArray[Any] | None:
         made = np.array(given)
     except (ValueError, OverflowError):
         return None
+    if made.dtype.kind == "f" and _is_rounded(np.array(given, object).reshape(-1).tolist(), made.reshape(-1)):
+        return None
     return made if made.dtype.kind in "biuf" and made.size else None
+
+
+def _is_rounded(given: Sequence[Any], found: NDArray[Any]) -> bool:
+    """Whether any whole number among these, which may be texts, is another one as a float."""
+    for at in np.flatnonzero(np.abs(found) >= EXACT).tolist():
+        try:
+            if not isinstance(given[at], float) and int(given[at]) != int(found[at]):
+                return True
+        except (ValueError, OverflowError):
+            continue  # A fraction, or the text of one.
+    return False
+
+
+def _why_none(given: Sequence[Any]) -> str:
+    """What keeps values that are not all texts from being numbers."""
+    kinds = {type(value) for value in given}
+    if kinds <= {int, float}:
+        return "whole numbers of more than 64 bits, or more digits than fractions beside them leave"
+    if list not in kinds:
+        return "values that are neither numbers nor texts"
+    alike = kinds == {list} and len({np.shape(np.array(value, object)) for value in given}) == 1
+    return "lists of values that are no numbers of one type" if alike else "lists of different lengths"
 
 
 def _spread(found: NDArray[Any], there: NDArray[np.bool_]) -> NDArray[Any]:

@@ -61,13 +61,16 @@ def _as_stored(value: object, field: Field) -> Any:
 
 
 def _elements(values: Sequence[Any], dtype: np.dtype) -> NDArray[Any] | None:
-    """Up to one value as the dtype has it; None where it cannot hold it."""
+    """Up to one value as the dtype has it, a fraction rounded to it; None where it cannot hold it."""
     if len(values) > 1 or any(np.ndim(value) or (isinstance(value, (str, bytes)) != (dtype.kind in "SMm")) for value in values):
         return None
     try:
         with np.errstate(all="ignore"):
             given = np.asarray(values, dtype if not values or dtype.kind in "SMm" else None)
             found = given.astype(dtype)
+        if given.dtype.kind == dtype.kind == "f":
+            # The nearest fraction, but for one too large or too small for the dtype.
+            return found if bool(((np.isfinite(found) == np.isfinite(given)) & ((found == 0) == (given == 0))).all()) else None
         return found if bool(((found == given) | (found != found)).all()) else None
     except (TypeError, ValueError, OverflowError):
         return None

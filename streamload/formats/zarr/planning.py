@@ -8,7 +8,8 @@ from typing import Any
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
 from streamload.formats.attributes import agreed, attributes_from_json, attributes_to_json
 from streamload.formats.columns.chunked import ChunkedColumn
-from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
+from streamload.formats.derived.packing import OF_STORED, packing_from
+from streamload.formats.derived.scaled import unpacked
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.split_choice import refuse_splits_beside
 from streamload.formats.tables.fields import FileColumn, Table, WantedColumns

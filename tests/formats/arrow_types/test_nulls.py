@@ -275,3 +275,14 @@ def test_every_record_without_a_null_is_delivered_and_no_other(data: st.DataObje
             assert_same(found, np.asarray(hole if value is None else value, found.dtype))
     source.close()
     complete.close()
+
+
+def test_a_fraction_that_stands_for_nulls_is_rounded_to_the_field(tmp_path: Path):
+    """0.1 is no number of single precision: it was left aside, and NaN delivered; what is too large, or would be 0, is refused."""
+    pq.write_table(pa.table({"x": pa.array([1.5, None], pa.float32()), "y": [1, 2]}), tmp_path / "a.parquet")
+    for fill in (0.1, {"x": 0.1}):
+        with open_source(tmp_path / "a.parquet", fill=fill) as source:
+            assert source[:]["x"].tolist() == [1.5, np.float32(0.1)]
+    for fill in (1e300, 1e-300):
+        with pytest.raises(ConfigError, match=re.escape(f"fill={fill} cannot stand for nulls in 'x', which is float32")):
+            open_source(tmp_path / "a.parquet", fill={"x": fill})

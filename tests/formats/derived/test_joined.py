@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import operator
+import tarfile
 from pathlib import Path
 
 import imagecodecs
@@ -116,3 +118,21 @@ def test_joined_columns_say_where_their_bytes_lie(tmp_path: Path):
     assert runs["a"].tolist() == [[place["a.npy"], 128 + 3 * 12, 128 + 17 * 12]]
     assert runs["b"].tolist() == [[place["b.npy"], 128 + 3 * 8, 128 + 17 * 8]]
     source.close()
+
+
+def test_what_sources_say_of_their_fields_and_files_is_kept(tmp_path: Path):
+    """Which fields are masks, and what was left out."""
+    held = {"a.png": bytes(9), "seg.png": bytes(9)}
+    with tarfile.open(tmp_path / "m.tar", "w") as archive:
+        for number in range(3):
+            for name, data in held.items():
+                head = tarfile.TarInfo(f"{number}.{name}")
+                head.size = len(data)
+                archive.addfile(head, io.BytesIO(data))
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "0.a.png"
+        archive.addfile(link)
+    parts = {name: open_source(tmp_path / "m.tar", [stored], decode=False) for name, stored in (("image", "a"), ("mask", "seg"))}
+    with open_source(parts) as source:
+        assert source.masks == {"mask"}
+        assert [one.count for one in source.omissions] == [1, 1]

@@ -304,3 +304,24 @@ def test_datasets_of_one_field_may_be_cut_into_other_chunks_each(one: str, keywo
     for axis, expected in ((0, np.concatenate(arrays)), (None, np.stack(arrays))):
         with open_source(tmp_path / "a.h5", fields={"x": "g*/x"}, record_axis=axis) as source:
             check(source, {"x": expected})
+
+
+def test_axes_of_what_is_not_there_are_refused(tmp_path: Path):
+    """Whether fields are named or found; of files that are joined, only what none of them holds."""
+    for name, dataset in (("a", "x"), ("b", "y")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file[dataset] = np.arange(60).reshape(3, 20)
+    path = tmp_path / "a.h5"
+    for fields, known, wrong in ((None, "'x'", "imgae"), (["x"], "'x'", "imgae"), ({"p": "x"}, "'p', 'x'", "q")):
+        with pytest.raises(ConfigError) as caught:
+            open_source(path, fields, record_axis={wrong: -1})
+        assert caught.value.message == f"record_axis names {wrong!r}, which no dataset or field of {path} is called."
+        assert caught.value.hint == f"It holds {known}."
+    for name in ("p", "x"):
+        with open_source(path, {"p": "x"}, record_axis={name: -1}) as source:
+            assert len(source) == 20
+    both = {"p": path, "q": tmp_path / "b.h5"}
+    with open_source(both, record_axis={"x": -1, "y": -1}) as source:
+        assert len(source) == 20
+    with pytest.raises(ConfigError, match=r"record_axis names 'z', which is in none of the 2 files\. It holds 'x'\."):
+        open_source(both, record_axis={"x": -1, "y": -1, "z": 0})

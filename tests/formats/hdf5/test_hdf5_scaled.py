@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hdf5_files import WRITTEN, images
 
+from streamload.errors import ConfigError
 from streamload.formats.open import open_source
 from streamload.testing import check_source
 
@@ -79,3 +80,95 @@ def test_each_file_and_each_group_is_unpacked_by_its_own_factors(tmp_path: Path)
     wanted = np.concatenate([np.arange(4.0) * (n if n % 3 else 1) for n in range(12)])
     check_source(joined, {"t": wanted}, num_workers=(0, 1))
     source.close()
+
+
+EXACTLY: dict[str, tuple[str, list[int | float], dict[str, Any], list[float]]] = {
+    "64 bits": ("i8", [5, -(2**63) + 2, -(2**63) + 1], {"_FillValue": np.int64(-(2**63) + 2)}, [5, np.nan, -(2.0**63)]),
+    "64 bits without a sign": ("u8", [5, 2**64 - 2], {"_FillValue": np.uint64(2**64 - 2)}, [5, np.nan]),
+    "beyond the type": ("i2", [0, -1, 7], {"missing_value": np.float32(1e20)}, [0, -1, 7]),
+    "NaN of whole numbers": ("i2", [0, -1, 7], {"missing_value": np.float32(np.nan)}, [0, -1, 7]),
+    "a fraction of whole numbers": ("i2", [0, -1, 7], {"missing_value": np.float64(-1.5)}, [0, -1, 7]),
+    "of another sign": ("u1", [255, 1], {"_FillValue": np.int8(-1)}, [255, 1]),
+    "beyond single precision": ("f4", [np.inf, 1], {"missing_value": np.float64(1e300)}, [np.inf, 1]),
+    "rounded": ("f4", [0.1, 1], {"missing_value": np.float64(0.1)}, [np.nan, 1]),
+    "nine": ("i2", [9, 10, 1], {"missing_value": np.arange(1, 10, dtype="i2")}, [np.nan, 10, np.nan]),
+    "_Unsigned": ("i2", [-3, 4, -1], {"_Unsigned": "true", "_FillValue": np.int16(-1)}, [65533, 4, np.nan]),
+    "_Unsigned, as it is meant": ("i1", [-3, 4, -1], {"_Unsigned": np.bytes_(b"true"), "_FillValue": np.int16(255)}, [253, 4, np.nan]),
+    "not _Unsigned": ("u1", [253, 4, 255], {"_Unsigned": "false", "_FillValue": np.uint8(255)}, [-3, 4, np.nan]),
+    "_Unsigned as it is": ("u1", [253, 4], {"_Unsigned": "true", "_FillValue": np.uint8(4)}, [253, np.nan]),
+}
+"""A dtype, values, what is said of them, and what they stand for."""
+
+
+@pytest.mark.parametrize("case", EXACTLY)
+def test_nothing_but_what_is_said_stands_for_missing_values(case: str, tmp_path: Path):
+    """A whole number of 64 bits is no float, and what a type cannot hold is not cut to what it can."""
+    dtype, stored, said, physical = EXACTLY[case]
+    with h5py.File(tmp_path / "a.nc", "w", **WRITTEN) as file:
+        t = file.create_dataset("t", data=np.array(stored, f">{dtype}"))
+        for name, value in {"scale_factor": np.float64(2), **said}.items():
+            t.attrs[name] = value
+    with open_source(tmp_path / "a.nc", scaled=True) as source:
+        np.testing.assert_array_equal(source[:]["t"], np.array(physical) * 2)
+    with open_source(tmp_path / "a.nc") as source:
+        np.testing.assert_array_equal(source[:]["t"], np.array(stored, dtype))
+        assert any(note.startswith("'t' is stored packed (scale_factor 2, add_offset 0") for note in source.notes)
+
+
+def unclear_files() -> dict[str, tuple[dict[str, np.ndarray], Any, dict[str, Any], str]]:
+    """Arrays, a factor of theirs, options, and why no physical values can be told."""
+    whole = {"t": np.ones((4, 3), "i2")}
+    parts = {f"s{n}/t": np.ones(n + 2, "i2") for n in range(3)}
+    return {
+        "a vector": (whole, np.array([0.5, 2.0, 1.0]), {}, "scale_factor holds 3 different numbers"),
+        "a text": (whole, "0.5", {}, "scale_factor is no number"),
+        "of any length": (parts, 0.5, {"fields": {"t": "s*/t"}, "record_axis": None}, "it is packed (scale_factor 0.5, add_offset 0), and"),
+    }
+
+
+@pytest.mark.parametrize("case", unclear_files())
+def test_physical_values_that_cannot_be_told_are_refused(case: str, tmp_path: Path):
+    """They were delivered as they are stored, or by the first of several factors, and nothing was said."""
+    arrays, factor, options, why = unclear_files()[case]
+    with h5py.File(tmp_path / "a.nc", "w", **WRITTEN) as file:
+        for name, values in arrays.items():
+            file[name] = values
+            file[name].attrs["scale_factor"] = factor
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path / "a.nc", scaled=True, **options)
+    assert caught.value.message.startswith(f"scaled=True, and physical values of 't' cannot be told: {why}")
+    assert caught.value.hint == ("Leave scaled= out, which delivers values as they are stored, or choose other fields with fields=[...].")
+    with open_source(tmp_path / "a.nc", **options) as source:
+        assert len(source) == 4 - (case == "of any length")
+        (note,) = [note for note in source.notes if "packed" in note]
+        assert note.startswith("'t' is stored packed (")
+        assert "scaled=True" not in note
+
+
+def test_vlen_records_and_sparse_rows_are_not_unpacked_in_silence(tmp_path: Path):
+    """What no value is stored for in a sparse row has no physical value, and vlen records are delivered as they are."""
+    with h5py.File(tmp_path / "v.h5", "w", **WRITTEN) as file:
+        t = file.create_dataset("t", (3,), h5py.vlen_dtype("i2"))
+        for n in range(3):
+            t[n] = np.arange(n + 1)
+        t.attrs["scale_factor"] = 0.5
+    with h5py.File(tmp_path / "s.h5", "w", **WRITTEN) as file:
+        for name, values in {"data": [1, 2, 3], "indices": [0, 1, 0], "indptr": [0, 2, 3]}.items():
+            file[f"t/{name}"] = np.array(values, "i2")
+        file["t"].attrs["shape"] = (2, 5)
+        file["t/data"].attrs["scale_factor"] = 0.5
+    for name, why in (("v.h5", "and its records differ in length"), ("s.h5", "its records are rows of a sparse matrix")):
+        with pytest.raises(ConfigError, match=why):
+            open_source(tmp_path / name, scaled=True)
+        with open_source(tmp_path / name) as source:
+            assert any(note.startswith("'t' is stored packed (scale_factor 0.5, add_offset 0") for note in source.notes)
+
+
+def test_files_that_are_packed_in_other_ways_do_not_compare(tmp_path: Path):
+    """Which is said where they are read as they are stored, and there alone."""
+    for n in range(2):
+        packed(tmp_path / f"{n}.nc", n, np.float64(n + 1), np.float64(0))
+    said = "'t' is packed in other ways in some files or datasets: as they are stored, its values do not compare"
+    for paths, options, there in (("*.nc", {}, True), ("0.nc", {}, False), ("*.nc", {"scaled": True}, False)):
+        with open_source(str(tmp_path / paths), **options) as source:
+            assert (said in source.notes) == there

@@ -80,6 +80,25 @@ def test_missing_values_in_the_letters_of_xarray(tmp_path: Path):
         np.testing.assert_array_equal(source[:]["y"], [1, 7, 3, 7])
 
 
+def test_signs_and_factors_are_taken_as_they_are_said(tmp_path: Path):
+    """As in netCDF: whole numbers meant without a sign, missing ones of 64 bits, and a factor that is none."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    said = {
+        "u": ("i2", [-3, 4, -1], {"_Unsigned": "true", "_FillValue": -1}),
+        "w": ("i8", [5, -(2**63) + 2, 1], {"_FillValue": -(2**63) + 2}),
+        "v": ("i2", [1, 2, 3], {"scale_factor": [0.5, 2.0]}),
+    }
+    for name, (dtype, values, attributes) in said.items():
+        array = group.create_array(name, shape=(3,), dtype=dtype, chunks=(3,))
+        array[:] = np.array(values, dtype)
+        array.attrs.update(attributes)
+    with sl.open(tmp_path / "a.zarr", ["u", "w"], scaled=True) as source:
+        np.testing.assert_array_equal(source[:]["u"], [65533, 4, np.nan])
+        np.testing.assert_array_equal(source[:]["w"], [5, np.nan, 1])
+    with pytest.raises(ConfigError, match="physical values of 'v' cannot be told: scale_factor holds 2 different numbers"):
+        sl.open(tmp_path / "a.zarr", scaled=True)
+
+
 def damage_v3(path: Path) -> None:
     """Text where attributes are to be."""
     said = json.loads((path / "zarr.json").read_text())

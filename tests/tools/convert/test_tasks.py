@@ -247,6 +247,31 @@ def test_killed_before_a_manifest_has_its_name_nothing_is_left_beside_the_file(s
     assert finished("verify", tmp_path / "b.h5", "--against", source)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("point", "said", "code"),
+    [
+        ("convert.named", "b.h5 is written; the same command brings it to an end.", 0),
+        ("convert.deleting", "b.h5 is whole; nothing is left to do.", 2),
+    ],
+)
+def test_interrupted_where_the_file_has_its_name_it_says_so(point: str, said: str, code: int, source: Path, tmp_path: Path):
+    """And not that nothing was written; the next try leaves nothing beside the file, nor does one after kill -9 at that place."""
+    words = ["convert", source, tmp_path / "b.h5", "--workers", 1]
+    for signal in ("SIGINT", "SIGKILL"):
+        before = names_in(tmp_path)
+        ended, text = finished(*words, env=environment(STREAMLOAD_TEST_KILL=f"{point}:{signal}"))
+        assert ended == (130 if signal == "SIGINT" else -9)
+        assert (f"interrupted. {tmp_path / said}" in text) == (signal == "SIGINT")
+        deadline = Deadline(20.0)
+        while (again := finished(*words))[0] != code:
+            assert not deadline.passed  # those who were killed may still hold the lock
+        assert code == 0 or "b.h5 exists" in again[1]
+        assert names_in(tmp_path) == before | {"b.h5", "b.h5.manifest.json"}
+        assert finished("verify", tmp_path / "b.h5", "--against", source)[0] == 0
+        for name in ("b.h5", "b.h5.manifest.json"):
+            (tmp_path / name).unlink()
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["gone", "replaced"])
 def test_what_was_moved_and_taken_away_is_made_anew(there: bool, source: Path, whole: dict[str, bytes], tmp_path: Path):
     """Killed right after the exchange with an older one: its files, which now lie in the working folder, are not taken for new ones."""

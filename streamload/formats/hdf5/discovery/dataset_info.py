@@ -19,6 +19,7 @@ from streamload.formats.hdf5.discovery.packing import packing_of
 from streamload.formats.hdf5.discovery.virtual import virtual_sources
 from streamload.formats.hdf5.discovery.vlen_elements import elements_said
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
+from streamload.schema import ARRAY
 from streamload.source import Lengths
 
 SPAN_NBYTES = 128 * 1024
@@ -117,7 +118,7 @@ def _member_info(whole: DatasetInfo, one: Member, file_path: str, dataset: h5d.D
         member_offset=one.at,
         chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
         fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
-        packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
+        packing=None if one.names or one.ragged not in ("", ARRAY) else packing_of(dataset, one.dtype.base),
         attributes="" if one.names else attributes_of(dataset),
     )
     return info if own is None else _measured(info, own.ragged, file_path, dataset)

@@ -31,6 +31,8 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     layout = FileContents(
         tree=tree, arrays=[one for one in found if one.stored.axis == 0], singles=[one for one in found if one.stored.axis is None]
     )
+    held = [part for one in found for part in (one.stored.key, one.stored.place, one.stored.place.rsplit("/", 1)[-1])]
+    request.refuse_unknown_axes([*held, *(part for one in odd for part in (one.name, one.name.rsplit("/", 1)[-1]))])
     if request.axis is None and not request.axes:
         return _one_each(layout, request, notes, beat)
     for one in layout.singles:

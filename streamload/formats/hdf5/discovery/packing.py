@@ -20,8 +20,8 @@ def packing_of(dataset: h5d.DatasetID, dtype: np.dtype) -> Packing | None:
 
 
 def _value(attributes: h5py.AttributeManager, name: str) -> Any:
-    """The value of an attribute; None where it is not there, or cannot be read."""
+    """The value of an attribute, None where it is not there; what went wrong, which is no number, where it cannot be read."""
     try:
         return attributes.get(name)
-    except (OSError, RuntimeError, TypeError, ValueError):
-        return None
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        return error

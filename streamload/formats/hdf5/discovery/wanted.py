@@ -54,7 +54,11 @@ def asked_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
             path = there[0].stored.place
         found.append((name, there))
         paths.append(path)
-    return [_within_matrix(tree, wish) for wish in _settled(request, found, paths, groups, matrices)]
+    wishes = [_within_matrix(tree, wish) for wish in _settled(request, found, paths, groups, matrices)]
+    asked_for = [part for name, asked in request.fields or () for part in (name, asked, asked.rsplit("/", 1)[-1])]
+    held = [part for wish in wishes for part in (wish.name, wish.first.key if wish.first is not None else None)]
+    request.refuse_unknown_axes([*asked_for, *held])
+    return wishes
 
 
 def dense_wish(name: str, matrix: Sparse) -> Wish:
