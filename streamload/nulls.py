@@ -41,8 +41,18 @@ def stand_in_text(field: Field) -> str:
 
 def advice(fields: Sequence[tuple[Field, str]]) -> str:
     """What to do about nulls in fields, which are given with the names of their columns in the files."""
+    return f"{_filling(fields)}; or leave such records out, {SKIP}."
+
+
+def advice_on_filling(nulls: Mapping[str, Nulls], schema: Schema, column: str | None) -> str:
+    """The same for whoever asks for fields of all records at once, of which none can be left out."""
+    known = [(schema[name], one.column) for name, one in nulls.items() if one.count or one.column == column]
+    return f"{_filling(known)}."
+
+
+def _filling(fields: Sequence[tuple[Field, str]]) -> str:
     stands = ", ".join(f"{column!r}: {stand_in_text(field)}" for field, column in fields)
-    return f"Say what stands for {'it' if len(fields) == 1 else 'them'}, fill={{{stands}}}; or leave such records out, {SKIP}."
+    return f"Say what stands for {'it' if len(fields) == 1 else 'them'}, fill={{{stands}}}"
 
 
 def advice_on_nulls(nulls: Mapping[str, Nulls], schema: Schema, column: str | None = None) -> str:

@@ -32,7 +32,7 @@ from streamload.column import (
 )
 from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
-from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
+from streamload.nulls import Nulls, advice_on_filling, advice_on_nulls, notes_on_nulls
 from streamload.omissions import Omission
 from streamload.ragged import text_arrays
 from streamload.schema import TEXT, Field, Schema
@@ -232,6 +232,10 @@ class Source:
                 files.verify()
                 for first, stop, fields in text_arrays(taken, len(numbers)):
                     yield numbers[first:stop], fields
+        except NullValueError as error:
+            asked = {name: one for name, one in self.nulls.items() if name in names}
+            hint = advice_on_filling(asked, self.schema, error.dataset) if asked else error.hint
+            raise NullValueError(error.message, hint=hint, **error.details) from None
         finally:
             for reader in readers.values():
                 reader.close()
@@ -241,7 +245,8 @@ class Source:
         """The numbers of the records for which a condition holds, in rising order, for `indices=` of a Loader.
 
         Conditions compare fields of single numbers or texts: "label in (3, 5) and not width < 64", "label == 'cat'" by the name of a
-        class. They are parsed, never run as code. Raises ConfigError for what is no condition, and for unknown fields.
+        class. They are parsed, never run as code. Raises ConfigError for what is no condition, and for unknown fields; NullValueError where
+        a field that it asks about has a null for which nothing stands.
         """
         asked = Condition(condition)
         for name in asked.names:

@@ -52,7 +52,9 @@ def _streams(data: NDArray[np.uint8], place: int, target: NDArray[np.uint8], spl
     import imagecodecs
 
     snappy_decode: Any = imagecodecs.snappy_decode
-    wanted = len(target) // split
+    wanted, rest = divmod(len(target), split)
+    if rest:
+        raise CorruptDataError(f"blosc's header says elements of {split} bytes, which do not divide its blocks of {len(target):,}.")
     for number in range(split):
         if place + 4 > len(data):
             raise CorruptDataError(f"blosc's stream at byte {place:,} is beyond the {len(data):,} that there are.")

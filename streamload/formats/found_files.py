@@ -11,7 +11,7 @@ from streamload.errors import ConfigError, SchemaMismatchError, SourceError, Str
 from streamload.formats import Format, folder_format_of, format_of, odd_files, options_of, unrecognized
 from streamload.formats.paths import Path, choose_inside, expanded
 from streamload.omissions import Omission
-from streamload.storage.files import fingerprint
+from streamload.storage.files import fingerprint, regular_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +111,7 @@ def _format_at(name: str, *, asked: str) -> Format:
 def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
     """The beginning of a file, and the format that it is of."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             head = file.read(unrecognized.HEAD_NBYTES)
         return head, format_of(head, path)
     except OSError as error:

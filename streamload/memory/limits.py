@@ -15,9 +15,10 @@ _UNLIMITED = 1 << 60
 def available_nbytes() -> int:
     """Bytes that this process may still use: free memory of the machine, or of the tightest control group, in bytes.
 
-    Page cache counts as free, since the kernel gives it back. Where the system does not tell, 4 GB are assumed.
+    Page cache counts as free, since the kernel gives it back. Where the system does not say what is free, half of its memory is taken
+    to be; 4 GiB where it does not say that either.
     """
-    return min(_machine_nbytes(), *(limit - used for limit, used in group_limits()), _UNLIMITED)
+    return min(machine_nbytes(), *(limit - used for limit, used in group_limits()), _UNLIMITED)
 
 
 def group_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:
@@ -71,9 +72,10 @@ def _cache(path: Path, name: str) -> int:
     return max(0, int(entries.get(name, 0)) - int(shared))
 
 
-def _machine_nbytes() -> int:
+def machine_nbytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Free memory of the machine, in bytes: as the kernel's table says, or else half of all, or 4 GiB where nothing is said."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:

@@ -127,6 +127,21 @@ def open_unchanged(was: Fingerprint) -> int:
     if identity_of(status) != was.identity:
         os.close(fd)
         raise changed(was, status)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise damaged(f"{was.path} is not a regular file, where a data file was expected.", path=was.path)
+    return fd
+
+
+def regular_file(path: str, flags: int = os.O_RDONLY) -> int:
+    """A read-only descriptor of a regular file, whatever `flags` say: the `opener` of Python's own `open`. No pipe is waited for.
+
+    Raises OSError for what is something else, as for what cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.ENXIO, "Not a regular file", path)
     return fd
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from streamload.storage.files import regular_file
+
 
 class StoredFile(Protocol):
     """A file that is read."""
@@ -29,7 +31,7 @@ class PlainFile:
     addressable = True
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
+        self._fd = regular_file(path)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Bytes [offset, offset + nbytes), as far as there are any."""

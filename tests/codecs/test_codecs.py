@@ -284,6 +284,16 @@ def test_damage_is_described(compressor, change, text):
         FilterPipeline(filters, 2, values.nbytes).decode(np.ascontiguousarray(change(data)), mask)
 
 
+def test_a_blosc_block_that_its_elements_do_not_divide_is_an_error():
+    """Its streams are whole, and would leave the last bytes of the block as they were in memory."""
+    part = np.arange(85, dtype=np.uint8).tobytes()  # 3 streams of 85 bytes, not compressed, in a block of 256.
+    streams = b"".join(struct.pack("<I", len(part)) + part for _ in range(3))
+    head = struct.pack("<BBBBIII", 2, 1, 2 << 5, 3, 256, 256, 16 + 4 + len(streams)) + struct.pack("<I", 20)
+    text = r"^blosc's header says elements of 3 bytes, which do not divide its blocks of 256\.$"
+    with pytest.raises(CorruptDataError, match=text):
+        FilterPipeline([(32001, ())], 1, 256).decode(np.frombuffer(head + streams, np.uint8))
+
+
 def _with(data, place, value):
     changed = data.copy()
     changed[place] = value

@@ -49,6 +49,7 @@ def cases(here: Path) -> Iterator[Case]:
     yield from of_arguments(data)
     yield from of_ranks(data)
     yield from of_indices_and_weights(data)
+    yield from of_nulls()
     yield from of_states(data)
     yield from of_mixtures(data)
     yield from of_use(data)
@@ -101,6 +102,16 @@ def of_arguments(data: sl.Source) -> Iterator[Case]:
         ("shuffle=Block(window=", {"shuffle": sl.Block(window="1 MB")}),
         ("memory=", {"memory": "900 MB"}),
     )
+
+
+def of_nulls() -> Iterator[Case]:
+    """Fields with nulls, asked for of all records."""
+    pq.write_table(pa.table({"label": [1, None, 3] * 9}), "holes.parquet")
+    for call in (
+        lambda **options: sl.open("holes.parquet", **options).where("label > 1"),
+        lambda **options: sl.open("holes.parquet", **options)["label"],
+    ):
+        yield case(call, {}, "fill={'label': 0}")
 
 
 def of_ranks(data: sl.Source) -> Iterator[Case]:

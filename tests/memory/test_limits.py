@@ -66,6 +66,17 @@ def test_both_versions_at_once(tmp_path: Path) -> None:
     assert sorted(found(tmp_path, "7:memory:/a\n0::/b")) == [(256 * MB, 6 * MB), (512 * MB, 12 * MB)]
 
 
+@pytest.mark.parametrize("text", [None, "MemTotal:  9 kB\n"], ids=["no table", "a table that does not say"])
+def test_half_of_the_memory_is_free_where_nothing_says_how_much_is(text: str | None, tmp_path: Path) -> None:
+    """What the kernel says counts, in units of 1,024 bytes."""
+    table = tmp_path / "meminfo"
+    if text is not None:
+        table.write_text(text)
+    assert limits.machine_nbytes(table) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    table.write_text("MemTotal:  9 kB\nMemAvailable:       7 kB\n")
+    assert limits.machine_nbytes(table) == 7 * 1024
+
+
 @pytest.mark.parametrize("path", ["/docker/0123456789abcdef", "/../../elsewhere", "/"])
 def test_a_container_that_sees_its_own_group_as_the_root(tmp_path: Path, path: str) -> None:
     """The path in the membership does not exist there: the root itself is the group that counts."""

@@ -9,6 +9,7 @@ from typing import Any
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.tables.fields import checked_shapes
 from streamload.source import Source
+from streamload.storage.files import regular_file
 
 NAME = "Arrow"
 STACKS = True
@@ -29,7 +30,7 @@ def matches(head: bytes, path: str) -> bool:
         return False
     from streamload.formats.arrow.ipc_messages import is_schema
 
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_file) as file:
         return is_schema(lambda at, nbytes: os.pread(file.fileno(), nbytes, at))
 
 

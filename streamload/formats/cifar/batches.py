@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, SourceError, damaged
 from streamload.formats.cifar.names import IMAGE_NBYTES, MOST_NBYTES, label_nbytes
 from streamload.formats.cifar.pickles import array_in, held_in
-from streamload.storage.files import Fingerprint, fingerprint, recheck
+from streamload.storage.files import Fingerprint, fingerprint, recheck, regular_file
 
 LABELS = {1: ("label",), 2: ("coarse_label", "fine_label")}
 """Label bytes before an image in binary files."""
@@ -47,7 +47,7 @@ def read_batch(path: str) -> CifarBatch:
     """What a binary batch, or a pickled one, holds. Raises CorruptDataError for a pickle that is no batch, and as `held_in` does."""
     was = fingerprint(path)
     try:
-        with open(was.path, "rb") as file:
+        with open(was.path, "rb", opener=regular_file) as file:
             data = file.read(MOST_NBYTES)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=path) from error
@@ -121,7 +121,7 @@ def words_beside(folder: str) -> tuple[dict[str, tuple[str, ...]], list[Fingerpr
         if not os.path.isfile(path) or not 0 < os.path.getsize(path) < MOST_NBYTES:
             continue
         read.append(fingerprint(path))
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             data = file.read()
         if beside in WORDS:
             found[WORDS[beside]] = tuple(line.strip() for line in data.decode("utf-8", "replace").splitlines() if line.strip())

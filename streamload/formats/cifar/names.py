@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from streamload.storage.files import regular_file
+
 IMAGE_NBYTES = 3072
 MOST_NBYTES = 1 << 30
 """A file larger than this is no batch of CIFAR."""
@@ -32,6 +34,6 @@ def batches_in(folder: str) -> list[str]:
     found: list[str] = []
     for name in os.listdir(folder):
         if _NAMED.fullmatch(name) is not None and os.path.isfile(path := os.path.join(folder, name)):
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_file) as file:
                 found += [path] if is_batch(file.read(2), path) else []
     return found

@@ -256,7 +256,8 @@ class ChunkReader:
         if len(chunks) < 2:
             return
         nbytes = part.nbytes[chunks]
-        whole = (part.offsets[chunks] == 0) & (nbytes == sizes_of(self._files.fingerprints, numbers))
+        # A file of no bytes may be no file at all: that is found where it is opened.
+        whole = (part.offsets[chunks] == 0) & (nbytes > 0) & (nbytes == sizes_of(self._files.fingerprints, numbers))
         count = len(chunks) if whole.all() else int(whole.argmin())
         ends = np.cumsum(nbytes[:count])
         begins = ends - nbytes[:count]

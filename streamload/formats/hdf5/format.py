@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streamload.source import Source
+from streamload.storage.files import regular_file
 
 NAME = "HDF5"
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -14,7 +15,7 @@ def matches(head: bytes, path: str) -> bool:
     """Whether a superblock stands at byte 0, or behind a user block of 512, 1024, 2048, ... bytes."""
     if head.startswith(MAGIC) or any(head[start : start + 8] == MAGIC for start in (512, 1024, 2048)):
         return True
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_file) as file:
         nbytes, start = file.seek(0, 2), 4096
         while start + len(MAGIC) <= nbytes:
             file.seek(start)

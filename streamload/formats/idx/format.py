@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streamload.formats.idx.header import MAGIC_NBYTES, begins_as_idx, is_images
+from streamload.storage.files import regular_file
 
 if TYPE_CHECKING:
     from streamload.formats.naming.field_names import Fields
@@ -45,7 +46,7 @@ def plan(paths: Sequence[str], fields: Fields | None, *, split: str | None = Non
 
 def _is_idx(path: str) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             return matches(file.read(4096), path)
     except OSError:
         return False

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError, damaged
+from streamload.storage.files import regular_file
 
 MAGIC_NBYTES = 4
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -54,7 +55,7 @@ def read_idx(path: str) -> IdxArray:
     Raises CorruptDataError where the file is shorter or longer than its head says: a compressed one is unpacked to see that.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             packed = file.read(2) == b"\x1f\x8b"
         with cast("IO[bytes]", gzip.open(path, "rb") if packed else open(path, "rb")) as file:
             head = file.read(MAGIC_NBYTES)

@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, damaged
 from streamload.formats.image_folder.masks import mask_folders
+from streamload.storage.files import regular_file
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "labels.csv", "labels.jsonl", "labels.parquet")
 """Tables that are taken where they lie in the folder."""
@@ -151,16 +152,17 @@ def refuse_repeats(table: str, names: Sequence[str]) -> None:
 
 
 def read_rows(table: str) -> list[dict[str, Any]]:
-    """The rows of a CSV file with a header, of JSON lines or of a Parquet file.
+    """The rows of a CSV file with a header, of JSON lines or of a Parquet file. Blanks before an unquoted cell of CSV do not count.
 
     Raises SourceError for one that cannot be read, CorruptDataError for one that holds something else.
     """
     try:
         if table.lower().endswith(".parquet"):
             return _parquet_rows(table)
-        with open(table, newline="", encoding="utf-8-sig") as file:
+        with open(table, newline="", encoding="utf-8-sig", opener=regular_file) as file:
             if table.lower().endswith(SEPARATED):
-                return cast("list[dict[str, Any]]", list(csv.DictReader(file, delimiter=_separator(file))))
+                # Blanks behind a separator are no part of a name or a value; those in quotes are.
+                return cast("list[dict[str, Any]]", list(csv.DictReader(file, delimiter=_separator(file), skipinitialspace=True)))
             rows = [json.loads(line) for line in file if line.strip()]
     except OSError as error:
         raise SourceError(f"{table} cannot be read: {error.strerror or error}.", hint="Check its permissions.", path=table) from error

@@ -10,6 +10,7 @@ import numpy as np
 from streamload.images import MOST_PIXELS, ImageError, ImageHeader, read_header
 from streamload.images.decode import decoded
 from streamload.images.masks import numbers
+from streamload.storage.files import regular_file
 
 LOOKED_AT = 8
 HEAD_NBYTES = 1 << 16
@@ -22,7 +23,7 @@ def are_numbers(path: str, names: Sequence[str]) -> bool:
     known = False
     for name in names[:LOOKED_AT]:
         try:
-            with open(os.path.join(path, name), "rb") as file:
+            with open(os.path.join(path, name), "rb", opener=regular_file) as file:
                 head = file.read(HEAD_NBYTES)
             if read_header(head).colours not in ("grey", "palette"):
                 return False
@@ -39,9 +40,9 @@ def may_be_masks_of(path: str, pairs: Sequence[tuple[str, str]]) -> bool:
     """
     for mask, image in pairs[:LOOKED_AT]:
         try:
-            with open(os.path.join(path, mask), "rb") as file:
+            with open(os.path.join(path, mask), "rb", opener=regular_file) as file:
                 data = file.read()
-            with open(os.path.join(path, image), "rb") as file:
+            with open(os.path.join(path, image), "rb", opener=regular_file) as file:
                 size = read_header(file.read(HEAD_NBYTES)).size
             head = read_header(data)
             if head.size != size or not _has_few_values(data, head):

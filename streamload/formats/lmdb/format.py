@@ -8,6 +8,7 @@ from typing import Any
 
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.source import Source
+from streamload.storage.files import regular_file
 
 NAME = "LMDB"
 DATA = "data.mdb"
@@ -24,7 +25,7 @@ def matches(head: bytes, path: str) -> bool:
 def matches_folder(path: str) -> bool:
     """Whether it is the folder of a database."""
     try:
-        with open(os.path.join(path, DATA), "rb") as file:
+        with open(os.path.join(path, DATA), "rb", opener=regular_file) as file:
             return matches(file.read(20), path)
     except OSError:
         return False

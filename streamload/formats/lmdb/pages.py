@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.storage.files import regular_file
 
 MAGIC = 0xBEEFC0DE
 VERSION = 1
@@ -43,7 +44,7 @@ class LmdbPages:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = regular_file(path)
         try:
             self.file_nbytes = os.fstat(self._fd).st_size
             self.page_nbytes, self._root, self._entries = self._newest()

@@ -38,7 +38,7 @@ from streamload.formats.tables.table import RESIDENT_NBYTES, assemble
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source
-from streamload.storage.files import Fingerprint, fingerprint, recheck
+from streamload.storage.files import Fingerprint, fingerprint, recheck, regular_file
 
 MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
@@ -82,7 +82,7 @@ def _table(path: str, name: str, wanted: WantedColumns) -> Table:
     was = fingerprint(path)
     aside: dict[str, str] = {}
     try:
-        with open(was.path, "rb") as file:
+        with open(was.path, "rb", opener=regular_file) as file:
             head = file.read(len(MAGIC))
             file.seek(0)
             if head == MAGIC:

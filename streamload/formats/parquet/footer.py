@@ -9,7 +9,7 @@ from typing import Any
 
 from streamload.errors import UnsupportedFeatureError, damaged
 from streamload.formats.parquet.thrift import ThriftError, read_struct
-from streamload.storage.files import Fingerprint
+from streamload.storage.files import Fingerprint, regular_file
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 MOST_NBYTES = 1024**3
@@ -75,7 +75,7 @@ class FooterError(ValueError):
 
 def read_footer(was: Fingerprint, path: str) -> Footer:
     """The footer of a file. Raises CorruptDataError for one that is damaged, UnsupportedFeatureError for one that is encrypted."""
-    with open(was.path, "rb") as file:
+    with open(was.path, "rb", opener=regular_file) as file:
         file.seek(max(0, was.nbytes - 8))
         tail = file.read(8)
         if tail[4:] == ENCRYPTED:

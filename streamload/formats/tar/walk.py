@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamload.formats.tar.archive import MOST_NAMED, Archive, kind_of_member, small_values, why_no_record, why_not
 from streamload.formats.tar.members import MOST_SMALL_NBYTES
 from streamload.kernels import tar_kernels
+from streamload.storage.files import regular_file
 
 WORTH_NBYTES = 256 * 1024**2
 """Archives that are smaller together are gone through before a compiled loop is loaded."""
@@ -72,7 +73,7 @@ def walked(path: str, real: str) -> Archive | None:
     kernels = tar_kernels()
     if kernels is None:
         return None
-    fd = os.open(real, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    fd = regular_file(real)
     try:
         found = _walk(fd, kernels)
         return None if found is None else _records(path, fd, found, kernels)

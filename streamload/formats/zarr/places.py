@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ChecksumError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
+from streamload.errors import ChecksumError, CorruptDataError, SourceError, StreamloadError, UnsupportedFeatureError, damaged
 from streamload.formats.columns.chunk_reader import IN_SHARD
 from streamload.formats.zarr.codecs import Sharding
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store, Stored
 from streamload.kernels import checksum_kernels
 from streamload.omissions import MOST_NAMED
+from streamload.storage.files import open_unchanged
 
 MOST_CHUNKS = 50_000_000
 """Of one array."""
@@ -114,12 +115,14 @@ def _index(store: Store, info: ArrayInfo, sharding: Sharding, count: int, stored
         raise _damaged(store, info, stored, f"it is shorter than the index of its {count:,} chunks")
     was = store.files[stored.number]
     try:
-        fd = os.open(was.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_unchanged(was)
         try:
             data = os.pread(fd, nbytes, stored.offset + (stored.nbytes - nbytes if sharding.at_end else 0))
         finally:
             os.close(fd)
     except OSError as error:
+        if isinstance(error, StreamloadError):
+            raise
         raise SourceError(
             f"{was.path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=was.path
         ) from error

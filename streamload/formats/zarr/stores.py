@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 from streamload.errors import SourceError, UnsafeSourceError, UnsupportedFeatureError, damaged
 from streamload.formats.zarr.marks import MARKS
 from streamload.sizes import format_nbytes
-from streamload.storage.files import Fingerprint, fingerprint, identity_of, system_failure
+from streamload.storage.files import Fingerprint, fingerprint, identity_of, regular_file, system_failure
 
 MOST_METADATA_NBYTES = 16 * 1024**2
 """Of one file that describes an array."""
@@ -90,7 +90,7 @@ class FolderStore:
             was = fingerprint(name)
             if was.nbytes > MOST_METADATA_NBYTES:
                 raise damaged(f"{name} takes {format_nbytes(was.nbytes)}, and should describe an array.", path=name)
-            with open(name, "rb") as file:
+            with open(name, "rb", opener=regular_file) as file:
                 data = file.read(MOST_METADATA_NBYTES)
         except OSError as error:
             if isinstance(error, SourceError):

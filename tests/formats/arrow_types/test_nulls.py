@@ -162,6 +162,21 @@ def test_fields_that_are_not_chosen_may_hold_nulls(tmp_path: Path):
     assert open_source(path, fields=["number", "flag"]).nulls.keys() == {"flag"}
 
 
+def test_whoever_asks_for_all_records_at_once_is_told_what_helps_there(tmp_path: Path):
+    """Fields that are asked about alone; a loader leaves records out, and a condition cannot."""
+    path = parquet(tmp_path / "a", mixed())
+    with open_source(path) as source:
+        for ask in (lambda: source.where("label > 1 and number < 9"), lambda: source["label"]):
+            with pytest.raises(NullValueError, match=r"null at row 1 of column 'label'\.") as caught:
+                ask()
+            assert caught.value.hint == "Say what stands for it, fill={'label': 0}."
+        with pytest.raises(NullValueError) as caught:
+            source.where("label > 1 or caption == 'cat'")
+        assert caught.value.hint == "Say what stands for them, fill={'label': 0, 'caption': \"\"}."
+    with open_source(path, fill={"label": 0}) as source:
+        assert source.where("label > 1").tolist() == [2, 3, 5, 6, 8]
+
+
 def test_one_value_stands_for_nulls_of_all_columns_that_can_hold_it(tmp_path: Path):
     """Numbers for numbers, text for text; NaN and NaT elsewhere, and the rest stays to be said."""
     path = parquet(tmp_path / "a", mixed())

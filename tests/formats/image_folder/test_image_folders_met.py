@@ -14,6 +14,7 @@ from test_image_folder import numbers_of, write
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.formats.image_folder.label_tables import read_rows
 from streamload.omissions import Omission
 
 
@@ -190,6 +191,8 @@ TABLES = {
     "no endings": "image,level\n0003,7\n0001,5\n",
     "semicolons": "filename;level\n0003.png;7\n0001.png;5\n",
     "tabs": "filename\tlevel\n0003.png\t7\n0001.png\t5\n",
+    "blanks": "file, level\n0003.png, 7\n0001.png,   5\n",
+    "blanks and quotes": '"file", "level"\n"0003.png", 7\n"0001.png", "5"\n',
     "another name": "Image Index,level\n0003.png,7\n0001.png,5\n",
     "another name, no endings": "image_id,level\n0003,7\n0001,5\n",
 }
@@ -203,6 +206,16 @@ def test_tables_find_the_images_that_they_name(what: str, tmp_path: Path):
         assert numbers_of(source) == [2, 0]
         assert source[:]["level"].tolist() == [7, 5]
         assert source.omissions == (Omission("file", "an image that labels.csv does not name", 1, ("0002.png",)),)
+
+
+def test_blanks_behind_a_separator_are_no_part_of_a_value_unless_they_are_quoted(tmp_path: Path):
+    """Neither of a name nor of a text; an empty cell stays empty, and in a file of tabs a tab is no blank."""
+    rows = 'file, kind, " note"\n 0003.png, cat, " a"\n0001.png, "dog",\n'
+    assert read_rows(str(labelled(tmp_path, rows))) == [
+        {"file": "0003.png", "kind": "cat", " note": " a"},
+        {"file": "0001.png", "kind": "dog", " note": ""},
+    ]
+    assert read_rows(str(labelled(tmp_path, "file\tkind\n0003.png\t\n", "a.tsv"))) == [{"file": "0003.png", "kind": ""}]
 
 
 def test_tabs_are_read_from_a_file_of_such(tmp_path: Path):

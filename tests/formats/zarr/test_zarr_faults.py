@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.core.sync import cleanup_resources
 
+from streamload import Loader
 from streamload.errors import (
     ChecksumError,
     ConfigError,
@@ -237,6 +238,23 @@ def test_links_are_followed_within_a_store_and_no_further(tmp_path: Path):
     os.symlink(outside / "image", inside / "more")
     with pytest.raises(UnsafeSourceError, match=r"more/zarr\.json leads out of the store"):
         open_source(inside)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_pipe_in_place_of_a_chunk_is_a_damaged_one(shuffle: bool, tmp_path: Path):
+    """It is named, whoever reads it or tells the kernel of it ahead, and nobody waits for what may be written into it."""
+    path = plain_array(tmp_path / "a", np.arange(80).reshape(40, 2))
+    (path / "2.0").unlink()
+    os.mkfifo(path / "2.0")
+    text = r"/a/2\.0 is not a regular file, where a data file was expected\."
+    with open_source(path) as source:
+        (name,) = source.schema.names
+        assert source[5:12][name].tolist() == np.arange(10, 24).reshape(7, 2).tolist()
+        for records in (slice(25, 26), slice(None)):
+            with pytest.raises(CorruptDataError, match=text):
+                source[records]
+        with Loader(source, batch_size=4, num_workers=0, shuffle=shuffle) as loader, pytest.raises(CorruptDataError, match=text):
+            list(loader)
 
 
 def test_what_cannot_be_a_field_is_left_out_by_name(tmp_path: Path):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.images import MOST_PIXELS, Decode, ImageDecoder, ImageError, format_of, read_header
+from streamload.storage.files import regular_file
 
 MOST_FILE_NBYTES = 1 << 30
 
@@ -25,7 +26,7 @@ def decoded(path: str, *, mode: str) -> NDArray[Any]:
 def file_bytes(path: str, most: int = MOST_FILE_NBYTES, start: int = 0) -> bytes:
     """What a file of an image holds from byte `start` on, `most` bytes of it. Raises SourceError where it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = regular_file(path)
         try:
             # As much as there is: room for the most there may be would be taken and given back for every file.
             return os.pread(fd, min(most, os.fstat(fd).st_size), start)
