@@ -34,7 +34,6 @@ WRITTEN_AGAIN = {
     "slots.py: self._canaries": "the ends of slots",
     "step_queue.py: self._buffer": "a message, of which only numbers are kept",
     "slots.py: self.offsets[field.name]": "a slot",
-    "slots.py: self._records": "record numbers in slots, of which only copies are handed out",
     "ragged_collate.py: self._addresses": "made anew for each step",
     "archive.py: self.places[name]": "written once, where an archive is looked at",
     "walk.py: made.places[ending]": "written once, where an archive is looked at",

@@ -28,7 +28,7 @@ def pixels(data: memoryview, head: ImageHeader, *, indices: bool = False) -> NDA
         raise ValueError("image file is truncated")
     rows = np.frombuffer(data, np.uint8, row_nbytes * head.height, offset).reshape(head.height, row_nbytes)
     values = np.unpackbits(rows, axis=1).reshape(head.height, -1, bits)  # A pixel's bits, the highest first.
-    numbers = np.packbits(values, axis=2)[:, :width] >> (8 - bits)
+    numbers = np.packbits(values, axis=2)[:, :width] >> np.uint8(8 - bits)
     numbers = numbers if height < 0 else numbers[::-1]
     if indices and head.colours == "palette":
         return np.ascontiguousarray(numbers)
