@@ -30,7 +30,7 @@ def test_a_foreign_state_is_refused_by_what_differs(hostile: dict, what: str) ->
     error = hostile["told"][what]
     assert "StateError" in error["kinds"]
     words = {
-        "fields": "fields of a record",
+        "fields": "digest of the fields (names, dtypes, shapes)",
         "records": "records when the state was made",
         "version": "version of the state",
     }
