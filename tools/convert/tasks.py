@@ -229,6 +229,7 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
         schema = kept.schema
         said = Annotations() if style.values_only else Annotations(classes=origin.classes, attributes=origin.attributes)
         writer = writer_of(path, schema, records, style, said)
+        held.push(lambda kind, *_: writer.abandon() if kind is not None else None)
         behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
         if style.format == "hdf5":
             Inspector.warm()

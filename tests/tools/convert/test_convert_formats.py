@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import os
 import pickle
 import struct
+import warnings
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,8 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError
-from streamload.schema import Field, Schema
+from streamload.ragged import Ragged
+from streamload.schema import BYTES, Field, Schema
 from streamload.tools.convert.record_hashes import Content
 from streamload.tools.convert.writers.registry import CODECS, FORMATS, write_options, writer_of
 
@@ -65,6 +70,31 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str, codec: str, he
         # Labels of shape (N, 1) are delivered as single numbers.
         np.testing.assert_array_equal(got, wanted.reshape(got.shape) if got.ndim == 1 and wanted[:1].size <= 1 else wanted)
     source.close()
+
+
+@pytest.mark.parametrize("store", ["raw", "keep"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_abandoned_writer_holds_no_file(name: str, store: str, tmp_path: Path):
+    """Neither descriptors nor files that warn when they are collected; with half of the records written."""
+    path = tmp_path / f"a{FORMATS[name]}"
+    schema = Schema((Field("x", np.dtype("u1"), (64, 64)), Field("y", np.dtype("i8"), ())))
+    if (store, name) == ("keep", "parquet"):  # Another writer, for encoded images.
+        schema = Schema((Field("x", np.dtype("u1"), (), BYTES), Field("y", np.dtype("i8"), ())))
+    elif store == "keep":
+        pytest.skip("the same writer")
+    images = Ragged(np.zeros(90, np.uint8), np.arange(0, 91, 10), BYTES) if schema["x"].ragged else np.zeros((9, 64, 64), np.uint8)
+    style = replace(write_options(name=name, path=str(path), codec="none", chunk_records=None), store=store)
+    before = set(os.listdir("/proc/self/fd"))
+    writer = writer_of(str(path), schema, 18, style)
+    writer.append({"x": images, "y": np.arange(9)})
+    writer.abandon()
+    if name != "parquet" or store == "keep":  # The other lets go of itself, without a word.
+        assert len(set(os.listdir("/proc/self/fd")) - before) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del writer
+        gc.collect()
+    assert len(set(os.listdir("/proc/self/fd")) - before) == 0
 
 
 def test_hdf5_is_written_for_every_reader(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -51,6 +52,11 @@ class ArrowWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever it says of what it could not write."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ArrowWriter:

@@ -233,6 +233,11 @@ class Hdf5Writer:
         os.fsync(self._fd)
         self._let_go()
 
+    def abandon(self) -> None:
+        """Let go of descriptors, once no thread writes to them any more."""
+        self._pool.shutdown(cancel_futures=True)
+        self._let_go()
+
     def _let_go(self) -> None:
         self._pool.shutdown(wait=False)
         while self._open:

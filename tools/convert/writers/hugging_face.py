@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,12 @@ class HuggingFaceWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever it says of what it could not write."""
+        self._writer.is_open = False  # Else it writes a footer when it is collected.
+        with suppress(OSError):
+            self._file.close()
 
 
 def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> HuggingFaceWriter:

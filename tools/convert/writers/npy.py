@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -50,6 +51,11 @@ class NpyWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever it says of what it could not write."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def _write_header(file: BinaryIO, header: dict[str, Any]) -> None:

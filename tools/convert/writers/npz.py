@@ -6,6 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,12 @@ class NpzWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of all files, whatever they say of what they could not write."""
+        for file in (*self._files.values(), self._archive, self._file):
+            with suppress(OSError, ValueError):
+                file.close()
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -62,6 +62,9 @@ class ParquetWriter:
         self._writer.close()
         self._file.close()
 
+    def abandon(self) -> None:
+        """Nothing: the file lets go of itself."""
+
 
 def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ParquetWriter:
     """A writer of one file."""

@@ -100,6 +100,10 @@ class Writer(Protocol):
         """Finish the file, and make it last. All its records have been appended."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of what is open, after an error: the file is thrown away."""
+        ...
+
 
 def write_options(*, name: str | None, path: str, codec: str, chunk_records: int | None, store: str = "raw") -> WriteOptions:
     """A style from what the user asked for: a format, or a path that says it."""
