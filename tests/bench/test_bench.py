@@ -110,7 +110,7 @@ def test_a_pass_under_a_limit_shows_the_peak_of_its_group(folder: Path):
 def test_ranks_weights_and_mixtures_are_set_beside_plain_runs(folder: Path):
     """Each beside what it stands for, with an interval of the ratio; ranks run in processes of their own."""
     said, figures = command("streams", "--case", "gzip", folder=folder)
-    assert ratios(figures) == ["one rank, 64 a batch", "one rank, 64 a batch", "unweighted", "gzip alone"]
+    assert ratios(figures) == ["one rank", "one rank", "unweighted", "gzip alone"]
     assert said.count("95 % interval") == 4
 
 

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -62,7 +63,8 @@ class Soak:
                 if self.batches % 16 == 0:
                     assert (batch["image"] == self.images[batch["label"]]).all()
                 if killing and batch.step == 3 and self.loader.worker_pids:
-                    os.kill(self.random.choice(self.loader.worker_pids), signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # It may have been restarted just now.
+                        os.kill(self.random.choice(self.loader.worker_pids), signal.SIGKILL)
                     self.kills += 1
                 if fate > 0.9 and batch.step > 20:
                     break

@@ -39,6 +39,7 @@ def test_records_that_are_all_left_out_for_nulls_are_counted(workers: int, tmp_p
     """An epoch of no steps is no silent success."""
     pq.write_table(pa.table({"v": pa.array([None] * 20, pa.int64())}), tmp_path / "a.parquet")
     with (
+        pytest.warns(UserWarning, match=r"^An epoch has no step: of 20 records, none is chosen\."),
         pytest.warns(UserWarning, match=r"^20 of 20 records are left out, for nulls in 'v' \(20\)\."),
         sl.Loader(sl.open(tmp_path / "a.parquet"), batch_size=4, num_workers=workers, on_bad_record="skip") as loader,
     ):

@@ -35,7 +35,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="split=test (false: folders are classes), labels=TABLE, scaled=true",
+        help="split=test or false, labels=TABLE, scaled=true",
     )
 
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 import streamload as sl
 
@@ -17,8 +17,7 @@ CLASSES, SHAPE = 12, (64, 64, 3)
 class CountingNetwork(nn.Sequential):
     """Layers, and how many records they were right of."""
 
-    def forward(self, /, **batch: Tensor) -> dict:
-        """The loss of a batch."""
+    def forward(self, /, **batch: Tensor) -> dict:  # noqa: D102
         label, scores = batch[LABEL].long(), super().forward(batch[IMAGE].float().div(127.5).sub(1))
         self.right, self.seen = self.right + int((scores.argmax(1) == label).sum()), self.seen + len(scores)
         return {"loss": nn.functional.cross_entropy(scores, label), "logits": scores}
@@ -27,17 +26,13 @@ class CountingNetwork(nn.Sequential):
 class Tell(TrainerCallback):
     """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: CountingNetwork, **more: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *told: Any, model: CountingNetwork, **more: Any) -> None:
         """Tell the data which step comes first."""
         model.right = model.seen = 0
         epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
         more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: CountingNetwork, **more: Any
-    ) -> None:
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, *told: Any, model: CountingNetwork, **more: Any) -> None:
         """Print the share of records that the epoch was right of."""
         print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
         model.right = model.seen = 0
