@@ -166,8 +166,8 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _opened(config: dict[str, Any]) -> sl.Source:
-    """The data as a configuration, which came as JSON, says it."""
+def open_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of `sl.open` that a configuration, which came as JSON, says."""
     options: dict[str, Any] = dict(config.get("options") or {})
     if config.get("fill"):
         options["fill"] = {name: ast.literal_eval(text) for name, text in config["fill"].items()}
@@ -175,8 +175,13 @@ def _opened(config: dict[str, Any]) -> sl.Source:
         options["shapes"] = {name: tuple(shape) for name, shape in options["shapes"].items()}
     if config.get("decode") is not None:
         options["decode"] = tuple(config["decode"]) if isinstance(config["decode"], list) else config["decode"]
+    return options
+
+
+def _opened(config: dict[str, Any]) -> sl.Source:
+    """The data as a configuration says it."""
     paths = config["paths"]
-    return sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **options)
+    return sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **open_options(config))
 
 
 def _loader_of(data: sl.Source, config: dict[str, Any]) -> sl.Loader:

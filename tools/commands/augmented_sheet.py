@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import SchemaMismatchError
-from streamload.loader.contents import spread
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
+from streamload.tools.commands.shown_records import shown_records
 from streamload.transforms.augment import Augment
 from streamload.transforms.operations.batch import labels_of
 
@@ -35,8 +35,7 @@ def augmented(
     if "D" in (augment.stored or ""):
         raise SchemaMismatchError(f"'{name}' holds volumes, and only images are drawn.", hint="Look at batch[...] of a loader with it.")
     with opened(arguments.path, arguments) as source:
-        start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
-        numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
+        numbers = shown_records(arguments, len(source))
         pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
         drawn: list[dict[str, Any]] = []
         labels = sorted({name for operation in chain for name in labels_of(operation)})

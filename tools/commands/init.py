@@ -50,8 +50,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     script, about = script_for(arguments)
     sizes_differ = arguments.decode != asked
     where = arguments.output or f"train_{arguments.framework}.py"
+    document = {"path": arguments.path, "script": where, "framework": arguments.framework, "trains": about, "decode": arguments.decode}
     if where == "-":
-        print(script, end="")
+        if not console.as_json:
+            print(script, end="")
+        console.answer(document | {"text": script})
         return GOOD
     _refuse_shadow(where, script)
     try:
@@ -63,7 +66,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if sizes_differ:
         console.say(f"  images of different sizes are scaled and cut to {arguments.decode}; --decode HxW says another size")
     console.say(f"  python {clean(where)}")
-    console.answer({"path": arguments.path, "script": where, "framework": arguments.framework})
+    console.answer(document)
     return GOOD
 
 

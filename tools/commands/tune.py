@@ -17,8 +17,8 @@ from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.commands.bench import pass_config, worked_out
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
-from streamload.tools.commands.plan import ORDERS
-from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.commands.plan import order_in
+from streamload.tools.console import GOOD, Console, clean
 
 EXAMPLE = "streamload tune train.h5 --seconds 60"
 
@@ -110,8 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Try, and print the call and why."""
-    if arguments.order not in ORDERS:
-        raise ConfigError(f"--order {arguments.order} is not known.", hint=meant(arguments.order, ORDERS))
+    order_in(arguments)
     if not 0 < arguments.seconds <= 36_000:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, such as 60.")
     arguments.io = "auto"

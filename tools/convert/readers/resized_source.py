@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from streamload.images import nearest
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
+from streamload.tools.console import clean
 from streamload.tools.convert.image_axes import image_axes
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.record_source import RecordSource, batch_records
@@ -27,12 +29,25 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
     images = [field for field in origin.schema if is_scaled(field)]
     if not images:
         asked = "--size" if request.size is not None else "--mode grey"
+        _refuse_rare_images(origin, asked)
         raise ConfigError(
             f"{asked} is for images of 8 or 16 bits, and {origin.title} has none ({origin.schema}).",
             hint="Leave it out, or choose other --fields.",
         )
     schema = Schema(tuple(wanted(field, request) if field in images else field for field in origin.schema))
     return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
+
+
+def _refuse_rare_images(origin: RecordSource, asked: str) -> None:
+    """Raise ConfigError where there are images, but in so few records that they are left as bytes."""
+    for name in origin.encoded_fields:
+        lacking = (origin.nulls[name].count or 0) if name in origin.nulls else 0
+        if 2 * lacking > len(origin):
+            raise ConfigError(
+                f"{asked} is for fields of images, and of the {len(origin):,} records of {origin.title} only {len(origin) - lacking:,} hold "
+                f"one, '{clean(name)}': it is left as bytes.",
+                hint=f"Write these records alone, --fields {shlex.quote(name)} --on-bad skip; or leave it out.",
+            )
 
 
 def is_scaled(field: Field) -> bool:
