@@ -180,7 +180,7 @@ def compared(
     hdf5 = hdf5_names(data, made, stored)
     mine = config | own_config(ours, made, stored)
     copy = {"path": str(made.path), "names": {"image": "image"} | ({"label": "label"} if made.label else {})}
-    copy |= dict.fromkeys(("called", "options", "fill"), {}) | {"decode": None}
+    copy |= {"called": {}, "options": {}, "fill": {}, "decode": None}
     kind, whole = "plain" if data.addressable else "decoded", sum(was.nbytes for was in data.fingerprints)
     reads = {True: f"your files, {format_decimal(whole)}", False: f"a {kind} copy, {format_decimal(made.path.stat().st_size)}"}
     found: list[dict[str, Any]] = []

@@ -50,6 +50,8 @@ HELP = (
     ("--json --debug", "answer as JSON; show tracebacks of errors"),
 )
 """What --help says: two arguments that belong together share a line."""
+FEW_RECORDS = 100
+"""Of a file: to open it takes as long as to read some of them."""
 LEAST_COMPUTE_SECONDS = 0.002
 """Shorter sleeps are not kept to by the system, so no more accelerators than this allows are emulated at once."""
 
@@ -166,7 +168,15 @@ def _measured(
         "passes": passes,
         "best": best["workers"],
         "verdict": verdict(best),
-        "changes": list(changes(passes, cores=usable_cores(), asked_workers=None, convert=_conversion(arguments))),
+        "changes": list(
+            changes(
+                passes,
+                cores=usable_cores(),
+                asked_workers=None,
+                convert=_conversion(arguments),
+                many_files=len(source) < FEW_RECORDS * len(files),
+            )
+        ),
     }
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
@@ -217,7 +227,7 @@ def _contenders(
     """Others in turns with the best pass: loaders, or libraries that augment."""
     stored = fields_in(arguments.fields) or dict(source.asked)
     what = "the image alone" if arguments.augment else "contenders"
-    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+    console.say(f"  {what}, page cache warm, {workers_said(ours['workers'])} each, in turns with streamload:")
 
     def say(text: str) -> None:
         console.say(f"    {text}")

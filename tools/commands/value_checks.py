@@ -46,7 +46,7 @@ class AskedOfValues:
             raise ConfigError(f"There is no field {self.label!r}.", hint=meant(self.label, schema.names))
         field = schema[self.label]
         if field.ragged not in ("", ARRAY) or field.dtype.kind not in "biuf":
-            raise ConfigError(f"--labels is for numbers, and the field is {field}.", hint="Name another field, or leave --labels out.")
+            raise ConfigError(f"--labels is for numbers, and the field is {field}.", hint="Name another field, or leave it out.")
 
 
 def check_images(taken: Mapping[str, Any], names: Sequence[str], first: int, part: str, findings: Findings) -> None:

@@ -6,20 +6,18 @@ import argparse
 import glob
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import streamload
-from streamload.errors import ConfigError, CorruptDataError, StreamloadError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.formats.naming.braces import has_braces
 from streamload.formats.naming.field_names import is_pattern
-from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
+from streamload.tools.commands.manifest_choice import KEY, ask_again, choice_in, choice_when_written, require_one_file
+from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_account, add_choice, asked, fields_in, options_in
 from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 from streamload.tools.commands.shard_numbers import missing_shards
@@ -76,9 +74,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     _require_comparison(arguments)
     findings, checked, against = Findings(), [], None
     manifest = _manifest(arguments.path)
+    if arguments.write_manifest:
+        require_one_file(arguments.path, manifest)
     sound = True
     if manifest is not None:
         _require_provenance(manifest, manifest_path(arguments.path), arguments)
+        checked += filter(None, [ask_again(arguments, manifest)])
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         text, against = _compare(arguments, manifest, findings)
         checked.append(text)
     if arguments.write_manifest:
-        _write(arguments, manifest, findings, checked)
+        _write(arguments, findings, checked)
     accounts = {name: one for name, one in (("account", account), ("account_against", against)) if one is not None}
     _show(arguments, console, manifest, findings, checked, accounts.values())
     document = {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts}
@@ -129,6 +130,7 @@ def _require_provenance(manifest: dict[str, Any], where: str, arguments: argpars
         shares, numbers = made.get("shares", [1.0]), made.get("left_out_records", [])
         sound = all(isinstance(one, float) for one in shares) and all(type(one) is int for one in (*numbers, made.get("seed") or 0))
         account_when_made(manifest)
+        choice_when_written(manifest)
         sound = sound and isinstance(made.get("source", {}), (dict, str))
     except (TypeError, ValueError, KeyError, AttributeError):
         sound = False
@@ -227,7 +229,7 @@ def _check_records(
             account = account or account_of(
                 LibraryRecords(source, path=arguments.path), _as_it_is(arguments), leave_out=arguments.leave_out
             )
-            if manifest is not None and not arguments.fields:
+            if manifest is not None and choice_in(arguments) == choice_when_written(manifest):
                 _check_content(source, content, part, manifest, findings)
         finally:
             source.close()
@@ -297,9 +299,25 @@ def _converted(path: str) -> bool:
 def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None, request: OpenRequest) -> RecordSource:
     """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
     if not _converted(arguments.against):
-        return open_records(request)
+        return _source_like(arguments, request)
     other = read_manifest(manifest_path(arguments.against))
     return LibraryRecords(_opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other))
+
+
+def _source_like(arguments: argparse.Namespace, request: OpenRequest) -> RecordSource:
+    """The other dataset as it was asked for, its nulls filled as those of this one are, where there are some for which nothing stands."""
+    try:
+        origin = open_records(request)
+    except ConfigError as error:
+        if not (parts := error.details.get("splits")):
+            raise
+        named = shlex.quote(os.path.join(arguments.against, parts[0]))
+        raise ConfigError(error.message, hint=f"Compare with one of them: --against {named}.", path=arguments.against) from error
+    fill = {name: value for name, value in (fill_in(arguments.fill)).items() if name in origin.nulls}
+    if not fill:
+        return origin
+    origin.close()
+    return open_records(replace(request, fill=(request.fill or {}) | fill))
 
 
 def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -327,17 +345,8 @@ def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> 
     return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
 
 
-def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
+def _write(arguments: argparse.Namespace, findings: Findings, checked: list[str]) -> None:
     """Write the manifest of one file that decodes without a finding."""
-    if manifest is not None:
-        raise ConfigError(
-            f"{arguments.path} has a manifest already: {manifest_path(arguments.path)}.", hint="Delete it first, if it is wrong."
-        )
-    if os.path.isdir(arguments.path):
-        raise ConfigError(
-            f"{arguments.path} is a folder, and a manifest is written beside one file.",
-            hint=f"Name a file in it; or `streamload convert {shlex.quote(arguments.path)} NEW` writes a folder with a manifest.",
-        )
     if findings.counts:
         return
     source = _opened([arguments.path], arguments)
@@ -346,7 +355,9 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
         for first, taken in batches(LibraryRecords(source), "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
-        whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})
+        made = {"streamload": streamload.__version__, "source": "this file itself"}
+        made |= {KEY: choice} if (choice := choice_in(arguments)) else {}
+        whole = manifest_of([entry], schema_entry(source.schema), made)
         write_manifest(arguments.path + SUFFIX, whole)
     finally:
         source.close()

@@ -102,3 +102,31 @@ def test_show_says_why_it_shows_nothing(here: Path, capsys: pytest.CaptureFixtur
     for words, text in (("a.h5 --start 10", "a.h5: 10 records; there is no record 10"), ("none.h5", "none.h5: 0 records; there are none")):
         assert said(capsys, "show", *words.split()) == (0, f"{text}\n")
     assert said(capsys, "show", "a.h5", "-n", 0)[1] == "a.h5: 10 records; none was asked for\n"
+
+
+def test_a_manifest_remembers_what_was_asked_when_it_was_written(here: Path, capsys: pytest.CaptureFixture[str]):
+    """A file whose bytes are as they were is not called wrong because somebody asks for other fields of it, or for none by name."""
+    assert answer(capsys, "verify", "a.h5", "--fields", "label", "--write-manifest")[0] == 0
+    code, told = answer(capsys, "verify", "a.h5", "--deep")
+    assert (code, told["found"], "read as when the manifest was written: --fields=label" in told["checked"]) == (0, [], True)
+    assert answer(capsys, "verify", "a.h5", "--deep", "--fields", "image")[0] == 0
+    with h5py.File("a.h5", "r+") as file:
+        file["label"][3] = 5
+    assert answer(capsys, "verify", "a.h5", "--deep")[0] == 1
+    Path("a.h5.manifest.json").unlink()
+    code, text = said(capsys, "verify", "*.h5", "--write-manifest")
+    assert (code, "*.h5 may be several files, and a manifest is written beside one file. Name one of them." in " ".join(text.split())) == (
+        2,
+        True,
+    )
+
+
+def test_a_file_with_nulls_is_the_same_as_itself(here: Path, capsys: pytest.CaptureFixture[str]):
+    """What stands for nulls stands for them in what it is compared with, too; what has none is compared as it is."""
+    for name, values in (("nulls", [1, None, 3]), ("other", [1, 0, 3])):
+        pq.write_table(pa.table({"y": pa.array(values, pa.int64()), "x": [1.5, 2.5, 3.5]}), f"{name}.parquet")
+    assert answer(capsys, "verify", "nulls.parquet", "--against", "nulls.parquet", "--fill", "y=0")[0] == 0
+    assert answer(capsys, "verify", "nulls.parquet", "--against", "other.parquet", "--fill", "y=0")[0] == 0
+    assert answer(capsys, "verify", "nulls.parquet", "--against", "other.parquet", "--fill", "y=7")[0] == 1
+    hdf5_file(here / "other.h5", {"y": np.array([1, 0, 3]), "x": np.array([1.5, 2.5, 3.5])})
+    assert answer(capsys, "verify", "nulls.parquet", "--against", "other.h5", "--fill", "y=0", "--any-order")[0] == 0

@@ -29,7 +29,7 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
     images = [field for field in origin.schema if is_scaled(field)]
     if not images:
         asked = "--size" if request.size is not None else "--mode grey"
-        _refuse_rare_images(origin, asked)
+        _refuse_bytes(origin, asked)
         raise ConfigError(
             f"{asked} is for images of 8 or 16 bits, and {origin.title} has none ({origin.schema}).",
             hint="Leave it out, or choose other --fields.",
@@ -38,16 +38,20 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
     return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
 
 
-def _refuse_rare_images(origin: RecordSource, asked: str) -> None:
-    """Raise ConfigError where there are images, but in so few records that they are left as bytes."""
+def _refuse_bytes(origin: RecordSource, asked: str) -> None:
+    """Raise ConfigError where there are images, but they are left as bytes: they are in few records, or their sizes differ."""
     for name in origin.encoded_fields:
         lacking = (origin.nulls[name].count or 0) if name in origin.nulls else 0
         if 2 * lacking > len(origin):
             raise ConfigError(
-                f"{asked} is for fields of images, and of the {len(origin):,} records of {origin.title} only {len(origin) - lacking:,} hold "
-                f"one, '{clean(name)}': it is left as bytes.",
+                f"{asked} is for fields of images, and of the {len(origin):,} records of {origin.title} only {len(origin) - lacking:,} "
+                f"hold one, '{clean(name)}': it is left as bytes.",
                 hint=f"Write these records alone, --fields {shlex.quote(name)} --on-bad skip; or leave it out.",
             )
+        raise ConfigError(
+            f"{asked} is for images of one size, and those of '{clean(name)}' in {origin.title} differ: they are left as bytes.",
+            hint="Leave it out.",
+        )
 
 
 def is_scaled(field: Field) -> bool:
