@@ -113,8 +113,7 @@ def of_nulls() -> Iterator[Case]:
     ):
         yield case(call, {}, "fill={'label': 0}")
     own = type("Own", (), {"records": lambda self, epoch, start, stop: np.arange(start, stop)})()
-    holes = sl.open("holes.parquet")
-    filled = ("fill={...}", {"data": sl.open("holes.parquet", fill={"label": 0})})
+    holes, filled = sl.open("holes.parquet"), ("fill={...}", {"data": sl.open("holes.parquet", fill={"label": 0})})
     counting = ("indices=data.complete()[1]", {"indices": holes.complete()[1]})
     yield case(loaded(holes), {"shuffle": own, "on_bad_record": "skip"}, counting, filled)
 
