@@ -59,7 +59,8 @@ class Decode:
             if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)):
                 raise ConfigError(f"Decode(size={size!r}) is no size.", hint="Give height and width: size=(224, 224).")
             object.__setattr__(self, "size", (int(size[0]), int(size[1])))
-        for name, value, known in (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS)):
+        words: Any = (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS))
+        for name, value, known in words:
             if not (value is None or isinstance(value, str)) or value not in known:
                 raise ConfigError(f"Decode({name}={value!r}) is not known.", hint=f"Give one of {', '.join(map(repr, known))}.")
         object.__setattr__(self, "mask", flag_of(self.mask, "Decode: mask"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -159,7 +159,12 @@ class RandomFlip:
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
-        if not isinstance(self.axes, str) or not self.axes or len(set(self.axes)) < len(self.axes) or set(self.axes) - set("DHW"):
+        if (
+            not isinstance(cast(object, self.axes), str)
+            or not self.axes
+            or len(set(self.axes)) < len(self.axes)
+            or set(self.axes) - set("DHW")
+        ):
             raise refuse(self, "axes", self.axes, "are no axes", 'Give letters out of "DHW", each once.')
 
     def apply(self, chain: Chain) -> None:
