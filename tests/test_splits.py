@@ -185,6 +185,14 @@ class TestSplit:
 class TestWhere:
     """The records that a condition takes."""
 
+    def test_records_are_not_chosen_by_what_is_masked(self, data: sl.Source):
+        """Numbers and booleans; where nothing is masked, they are as any."""
+        assert data[np.ma.array([3, 5])]["x"].tolist() == [3, 5]
+        for index in (np.ma.masked_equal([3, 5], 5), np.ma.array([True] * N, mask=BAD)):
+            with pytest.raises(ConfigError, match=r"^What records are chosen by is a masked array, [0-9]+ of whose [0-9,]+ elements are"):
+                data[index]
+        data.close()
+
     @pytest.mark.parametrize(
         ("condition", "wanted"),
         [
