@@ -34,6 +34,11 @@ class Operation(Protocol):
         ...
 
 
+def is_operation(value: object) -> bool:
+    """Whether a value is an operation: one that was made, and not the class of one."""
+    return hasattr(value, "apply") and hasattr(value, "phases") and not isinstance(value, type)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Step:
     """A kernel with its parameters."""
