@@ -105,6 +105,10 @@ def _augmented(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"{counted(len(images), 'image')} of '{clean(name)}': {clean(arguments.output)}")
     for one in drawn:
         console.say(one["drawn"])
+    if not drawn:
+        console.say(f"{clean(arguments.path)}: none of its records is to be shown")
+    elif not arguments.output:
+        console.say("A picture of them is written with -o sheet.png.")
     console.answer({"path": arguments.path, "image": name, "drawn": drawn, "output": arguments.output})
     return GOOD
 

@@ -33,7 +33,7 @@ def range_of(values: Any) -> dict[str, Any] | None:
 
 def number_text(value: Any) -> str:
     """A number in words: a whole one, such as the number of a class or of a user, to its last digit."""
-    return f"{int(value):,}" if np.asarray(value).dtype.kind in "bui" else f"{value:.6g}"
+    return f"{int(value):,}" if np.asarray(value).dtype.kind in "iub" else f"{value:.6g}"
 
 
 def range_text(seen: Mapping[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import answer, arrays, hdf5_file, said
+from foreign_files import noise, png, tar_of
 
 
 @pytest.fixture
@@ -130,3 +131,35 @@ def test_a_file_with_nulls_is_the_same_as_itself(here: Path, capsys: pytest.Capt
     assert answer(capsys, "verify", "nulls.parquet", "--against", "other.parquet", "--fill", "y=7")[0] == 1
     hdf5_file(here / "other.h5", {"y": np.array([1, 0, 3]), "x": np.array([1.5, 2.5, 3.5])})
     assert answer(capsys, "verify", "nulls.parquet", "--against", "other.h5", "--fill", "y=0", "--any-order")[0] == 0
+
+
+def test_show_says_where_augmented_pictures_are(here: Path, capsys: pytest.CaptureFixture[str]):
+    """What was drawn in words comes without a picture, and nothing does not come without a word."""
+    Path("chain.py").write_text('import streamload as sl\nAUGMENT = sl.Augment("image", sl.RandomCrop(4))\n')
+    words = ["show", "a.h5", "--augment", "chain.py", "-n", "1"]
+    assert said(capsys, *words)[1].endswith("\nA picture of them is written with -o sheet.png.\n")
+    assert said(capsys, *words, "--start", "10") == (0, "a.h5: none of its records is to be shown\n")
+
+
+def test_whole_numbers_are_told_to_their_last_digit(here: Path, capsys: pytest.CaptureFixture[str]):
+    """And what is not a number is left out of a mean, and named."""
+    numbers = np.array([[10_000_000_000, 10_000_000_039]] * 3)
+    hdf5_file(here / "ids.h5", {"user": numbers, "x": np.array([[1.0, np.nan, 3.0]] * 3)})
+    text = said(capsys, "info", "ids.h5", "--no-measure")[1]
+    assert "10,000,000,000 to 10,000,000,039" in text
+    text = said(capsys, "head", "ids.h5", "-n", 1)[1]
+    assert "10,000,000,000 to 10,000,000,039" in text
+    assert "[1 nan 3] float64 (3,), mean 2, 1 to 3 and NaN" in text
+
+
+def test_advice_counts_the_images_that_are_there(here: Path, capsys: pytest.CaptureFixture[str]):
+    """Of a tar in which few records hold one: those, and not the records."""
+    members = [(f"{at:03}.cls", b"1") for at in range(30)] + [(f"{at:03}.png", png(noise())) for at in (7, 9)]
+    Path("rare.tar").write_bytes(tar_of(sorted(members)))
+    code, told = answer(capsys, "info", "rare.tar", "--no-measure")
+    assert (code, "up to 2 of 2 images in a field" in told["looked_at"]) == (0, True)
+    assert not any("nothing to do" in line for line in told["advice"])
+    code, text = said(capsys, "convert", "rare.tar", "a.npz", "--mode", "grey")
+    assert code == 2
+    assert "of the 30 records of" in text
+    assert "only 2 hold one, 'image': it is left as bytes. Write these records alone" in " ".join(text.split())
