@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -128,9 +129,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             return _dry_run(origin, arguments, style, shares, account, console, one_file=one_file)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
             job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file, account=account)
-            if share is not None:
-                return _do_share(job, share, arguments.target, console)
-            manifest = _done(job, merge=arguments.merge)
+            with _standing(job):
+                if share is not None:
+                    return _do_share(job, share, arguments.target, console)
+                manifest = _done(job, merge=arguments.merge)
         filtered = len(origin) - len(job.bad) - manifest["records"]
     account = account.also(
         left_out("record", "cannot be read", (f"{number:,}" for number, _ in job.bad), count=len(job.bad), expected=True),
@@ -241,12 +243,18 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    job.prepare()
+    if not merge:
+        job.look()
+        job.write(job.shards())
+    return job.finish()
+
+
+@contextmanager
+def _standing(job: Conversion) -> Iterator[None]:
+    """Have whoever ends it meanwhile told how far it has come."""
     try:
-        job.prepare()
-        if not merge:
-            job.look()
-            job.write(job.shards())
-        return job.finish()
+        yield
     except KeyboardInterrupt as error:
         error.add_note(job.standing())
         raise
