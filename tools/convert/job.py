@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import streamload
 from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
 from streamload.schema import TEXT
-from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.sizes import format_nbytes
 from streamload.tools.console import counted
 from streamload.tools.convert.accounting import Account
 from streamload.tools.convert.as_converted import MOST_NUMBERS
@@ -26,57 +26,21 @@ from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.manifest import manifest_of
-from streamload.tools.convert.needed_disk import moved_nbytes, needed_nbytes, record_nbytes, require_free
+from streamload.tools.convert.needed_disk import moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.shards import Shard, shard_nbytes_of, shards_of
 from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex, bucket_count
-from streamload.tools.convert.split import PART_NAMES, arranged
+from streamload.tools.convert.split import arranged
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.convert.writers.text_limits import unheld_at
 from streamload.tools.progress import Bar, bar
 
-SHARD_NBYTES = 1 << 30
-"""Files of a folder, where nothing else was asked for."""
 SCAN_RECORDS = 4096
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shard:
-    """One file that is to be written."""
-
-    name: str
-    part: str
-    part_start: int
-    """The position at which its part begins."""
-    start: int
-    stop: int
-
-
-def shards_of(total_ends: Sequence[int], origin: RecordSource, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
-    """The files to be written; without a size, one that is called like the target."""
-    if shard_nbytes is None:
-        return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
-    # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
-    records = max(1, int(shard_nbytes / max(1.0, record_nbytes(origin, style))))
-    shards: list[Shard] = []
-    begin = 0
-    for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
-        starts = list(range(begin, end, records)) or [begin]
-        for at, start in enumerate(starts):
-            name = f"{part or 'data'}-{at:05d}-of-{len(starts):05d}{FORMATS[style.format]}"
-            shards.append(Shard(name=name, part=part, part_start=begin, start=start, stop=min(end, start + records)))
-        begin = end
-    return shards
-
-
-def shard_nbytes_of(arguments: argparse.Namespace, *, one_file: bool) -> int | None:
-    """About how large the files of a folder are to be; None where there is one file."""
-    if one_file:
-        return None
-    return parse_nbytes(arguments.shard_size, name="--shard-size") if arguments.shard_size else SHARD_NBYTES
+"""Records of a task that writes nothing."""
 
 
 class Conversion:
