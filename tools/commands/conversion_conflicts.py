@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 from collections.abc import Iterator
 
 import numpy as np
 
+from streamload.conditions import Condition
 from streamload.errors import ConfigError
 from streamload.schema import Field
 from streamload.tools.console import clean, missing
@@ -34,6 +36,7 @@ def refuse_conflicts(arguments: argparse.Namespace, request: OpenRequest, *, par
         raise missing(arguments.labels)
     _refuse_of_engines(arguments)
     _refuse_beside_kept(arguments)
+    _refuse_of_others(arguments, request)
 
 
 def labels_of(arguments: argparse.Namespace, said: str | None) -> str | None:
@@ -62,6 +65,22 @@ def _refuse_of_engines(arguments: argparse.Namespace) -> None:
             )
     if arguments.task is not None and arguments.list_left_out:
         raise ConfigError("--task does a share, and what is left out is told of the whole.", hint="Give --list-left-out to --merge.")
+
+
+def _refuse_of_others(arguments: argparse.Namespace, request: OpenRequest) -> None:
+    """Raise ConfigError for what is said of fields that --fields does not take, and nothing else asks for."""
+    if request.fields is None:
+        return
+    condition = Condition(arguments.where, said="--where").names if arguments.where else ()
+    taken = [*request.fields, *request.fields.values(), *condition, *filter(None, (arguments.stratify, arguments.group))]
+    axes = request.record_axis if isinstance(request.record_axis, dict) else {}
+    for argument, said in (("--shape", request.shapes), ("--fill", request.fill), ("--record-axis", axes)):
+        for name in said or ():
+            if not any(name == one or fnmatch.fnmatchcase(name, one) or one.endswith(f"/{name}") for one in taken):
+                raise ConfigError(
+                    f"{argument} {name}=... is of a field that --fields does not take: {', '.join(request.fields)}.",
+                    hint="Leave it out, or take the field.",
+                )
 
 
 def _refuse_beside_kept(arguments: argparse.Namespace) -> None:
@@ -96,7 +115,7 @@ def _refuse_masks(origin: RecordSource, request: OpenRequest, style: WriteOption
             raise ConfigError(f"--masks names {name!r}, which is no field.", hint=f"The fields are {', '.join(origin.schema.names)}.")
         if origin.schema[name] not in _pictures(origin):
             raise ConfigError(f"--masks names {name!r}, which holds no images ({origin.schema[name]}).", hint="Leave it out.")
-    mixing = request.size is not None or request.mode == "grey" or request.in_colour or style.store == "jpeg"
+    mixing = request.size is not None or request.mode == "grey" or style.store == "jpeg"
     if request.masks is not None and not mixing and not origin.encoded_fields:
         raise ConfigError(
             f"--masks says which images are never mixed, and nothing mixes any: those of {origin.title} are arrays, and stay as they are.",

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from streamload.conditions import Condition
-from streamload.errors import ConfigError, ConversionError
+from streamload.errors import ConfigError, ConversionError, SourceChangedError, StreamloadError
 from streamload.formats.naming.braces import has_braces
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
+from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.commands.conversion_conflicts import labels_of, refuse_conflicts, refuse_void
 from streamload.tools.commands.nulls import refuse_nulls
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
@@ -242,9 +243,14 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
 
 @contextmanager
 def _standing(job: Conversion) -> Iterator[None]:
-    """Have whoever ends it meanwhile told how far it has come."""
+    """Have whoever ends it meanwhile told how far it has come, and whoever hears of an error what is kept."""
     try:
         yield
+    except StreamloadError as error:
+        told = job.finished() if not isinstance(error, SourceChangedError) else ""  # of another source, it is thrown away
+        if told:
+            error.hint = f"{as_flags(error.hint, skip=True)} {told}"
+        raise
     except KeyboardInterrupt as error:
         error.add_note(job.standing())
         raise

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.conditions import Condition
-from streamload.errors import ConversionError, SourceChangedError
+from streamload.errors import ConversionError, SourceChangedError, SourceError
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.tools.console import counted
@@ -102,11 +103,28 @@ class Conversion:
 
     def look(self) -> None:
         """Raise where images that are written are not alike, or texts have no place in their files: before any is. Known once prepared."""
-        if self._scanning() or any(self._staging.kept(shard.name) is not None for shard in self.shards()):
+        if self._scanning() or self._finished_count():
             return
-        self._look_at_texts()
-        if self._request.size is not None or self._style.store == "keep":
-            return
+        with self._keeping_what_is_finished():
+            self._look_at_texts()
+            if self._request.size is None and self._style.store != "keep":
+                self._look_at_images()
+
+    def _finished_count(self) -> int:
+        return sum(self._staging.kept(shard.name) is not None for shard in self.shards())
+
+    @contextmanager
+    def _keeping_what_is_finished(self) -> Iterator[None]:
+        """Keep nothing where the source is refused before any file is finished: the same command would be again."""
+        try:
+            yield
+        except SourceError:
+            if not self._finished_count():
+                self._staging.refuse()
+            raise
+
+    def _look_at_images(self) -> None:
+        """Raise SchemaMismatchError where images that are to be written differ in size."""
         if self._condition is None:
             require_alike(self._origin)
         else:
@@ -168,7 +186,8 @@ class Conversion:
         missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
         if missing:
             require_free(self._arguments.target, needed_nbytes(self._origin, self._style, sum(one.stop - one.start for one in missing)))
-            self._written(missing)
+            with self._keeping_what_is_finished():
+                self._written(missing)
         return len(missing)
 
     def standing(self) -> str:
@@ -177,12 +196,16 @@ class Conversion:
             return f"{self._arguments.target} is whole; nothing is left to do."
         if self.was_moved():
             return f"{self._arguments.target} is written; the same command brings it to an end."
-        shards = self.shards() if len(self.order) else []
-        done = sum(self._staging.kept(shard.name) is not None for shard in shards)
-        if done:
-            return f"{done:,} of {counted(len(shards), 'file')} are finished; the same command goes on with the others."
+        finished = self.finished()
+        if finished:
+            return finished
         again = "the same command begins again" + ("" if self._one_file else "; files that are finished would be kept")
         return f"Nothing was written under {self._arguments.target}; {again}."
+
+    def finished(self) -> str:
+        """What an earlier try, or this one, has finished; "" for nothing."""
+        done = self._finished_count() if len(self.order) and not self._staging.done else 0
+        return f"{done:,} of {counted(len(self.shards()), 'file')} are finished; the same command goes on with the others." if done else ""
 
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the manifest of what was made. Raises ConversionError where some are not written."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.naming.field_names import Fields
-from streamload.formats.tables.fields import FileColumn, Table, chosen_in
+from streamload.formats.tables.fields import FileColumn, Table, chosen_in, refuse_unknown_columns
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
 from streamload.formats.tables.nulls import HeldWithNulls, fill_for
 from streamload.nulls import Nulls
@@ -58,13 +58,14 @@ def planned_source(
 ) -> Source:
     """A source of the fields that were chosen; `aside` are those that cannot be any, and why, `refused` those too large to lose in silence.
 
-    Raises as `chosen_in` does.
+    Raises as `chosen_in` does, and ConfigError where `fill` names what is not there.
     """
     kinds = {
         name: FileColumn(dtype=one.dtype, shape=one.shape, kind=str(Field("", one.dtype, one.shape, one.ragged)), detail=None)
         for name, one in fields_there.items()
     }
     table = Table(path=path, fingerprint=fingerprints[0], records=int(starts[-1]), columns=kinds, aside=aside, refused=refused or {})
+    refuse_unknown_columns(table, fill, "fill", fields)
     said = list(notes)
     chosen = chosen_in(table, fields, said)
     columns: list[Column] = []
