@@ -1,4 +1,17 @@
-"""Compiled loops: which set is in use, and where their machine code is kept."""
+"""Compiled loops: which set is in use, and where their machine code is kept.
+
+Rules of this room:
+
+1. A compiled module `x` has a plain twin `x_plain`, which needs no compiler, with the same functions and the same answers to the bit.
+   Whoever needs them asks a function here, `x_kernels()`, for the set in use. What speeds a format up, and has another way in Python
+   beside it, has no twin: `tar_heads`, `whole_files`. The room `augment` has rules of its own.
+2. Kernels check nothing, neither bounds nor addresses: whoever calls them has checked what they are given.
+3. Arrays are C-contiguous, of the dtypes in a kernel's signature and in this machine's order of bytes; where the signature says
+   nothing of `readonly`, they can be written to as well, even if they are only read. Arguments called `out` are written to.
+4. A kernel calls functions of its own module only, as numba does not notice that another module has changed since it kept machine
+   code. So some small functions stand in several modules.
+5. `MODULES` are loaded together, when a loader begins; all others by whoever asks for them first.
+"""
 
 from __future__ import annotations
 
