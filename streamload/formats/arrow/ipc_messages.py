@@ -17,8 +17,8 @@ from streamload.storage.files import OpenFiles
 MAGIC = b"ARROW1"
 CONTINUED = b"\xff\xff\xff\xff"
 SCHEMA, DICTIONARIES, RECORDS = 1, 2, 3
-V5 = 4
-"""The version of the format that messages say they have, since Arrow 1.0."""
+V4, V5 = 3, 4
+"""The versions of the format that messages say they have, since Arrow 0.8, and since Arrow 1.0."""
 MESSAGE_NBYTES = 40
 """Of the message that is put before a table, to be its header."""
 MOST_METADATA = 256 * 1024**2
@@ -144,7 +144,10 @@ class _Found:
         """Take in the next message of a file of so many bytes."""
         message = root(one.metadata)
         kind, header, claimed = message.number(1, "B"), message.table(2), message.number(3, "q")
-        self.version = min(self.version, message.number(0, "h"))
+        version = message.number(0, "h")
+        if not V4 <= version <= V5:
+            raise MessageError(f"the message at byte {one.at:,} is of version {version + 1} of the format, and 4 and 5 are read")
+        self.version = min(self.version, version)
         if header is None or claimed < 0 or one.body + claimed > nbytes:
             raise MessageError(f"the message at byte {one.at:,} claims a body of {claimed:,} bytes, beyond the end of the file")
         if kind == SCHEMA and self.schema is None:

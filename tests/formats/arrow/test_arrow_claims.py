@@ -176,3 +176,20 @@ def test_a_schema_that_differs_from_the_footer_is_damage(place: str, tmp_path: P
     path.write_bytes(whole)
     with pytest.raises(CorruptDataError, match="cannot be read as Arrow: its footer has another schema than its first message"):
         open_source(path)
+
+
+@pytest.mark.parametrize("version", [1, 3, 6])
+@pytest.mark.parametrize("number", [0, 1], ids=["schema", "records"])
+def test_messages_of_other_versions_are_refused(number: int, version: int, tmp_path: Path):
+    """Nobody knows what they mean."""
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_stream(str(path), table().select(["x"]).schema) as writer:
+        writer.write_table(table().select(["x"]))
+    whole = bytearray(path.read_bytes())
+    start, message = list(messages(bytes(whole), 0))[number]
+    place = message.place(0)
+    assert place is not None
+    whole[start + place] = version - 1
+    path.write_bytes(whole)
+    with pytest.raises(CorruptDataError, match=f"is of version {version} of the format, and 4 and 5 are read"):
+        open_source(path)
