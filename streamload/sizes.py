@@ -1,4 +1,4 @@
-"""Numbers as people give them: whole ones of any kind, and byte counts: "512 MB" in, 536870912 out, and back."""
+"""Numbers as people give them: whole ones of any kind, True and False, and byte counts: "512 MB" in, 536870912 out, and back."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def index_of(value: Any) -> int | None:
         return operator.index(value)
     except Exception:  # Whatever somebody else's class makes of being asked.
         return None
+
+
+def flag_of(value: Any, name: str) -> bool:
+    """True or False of a value that is one of them: Python's, NumPy's, or 1 and 0. Raises ConfigError for any other, naming `name`."""
+    alone = getattr(value, "ndim", 0) == 0 and str(getattr(value, "dtype", "")) == "bool"
+    number = int(bool(value)) if isinstance(value, bool) or alone else index_of(value)
+    if number not in (0, 1):
+        raise ConfigError(f"{name}={value!r} is neither True nor False.", hint="Give one of them.")
+    return bool(number)
 
 
 def parse_nbytes(size: int | str, *, name: str) -> int:
@@ -47,7 +56,7 @@ def format_nbytes(nbytes: float) -> str:
         if abs(nbytes) < 1000:
             return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
         nbytes /= 1024
-    return f"{nbytes:,.3g} TB"
+    return f"{nbytes:.3g} TB" if abs(nbytes) < 1000 else f"{nbytes:,.0f} TB"
 
 
 def format_decimal(nbytes: float) -> str:
@@ -56,7 +65,7 @@ def format_decimal(nbytes: float) -> str:
         if abs(nbytes) < 999.5:
             return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
         nbytes /= 1000
-    return f"{nbytes:,.3g} TB"
+    return f"{nbytes:.3g} TB" if abs(nbytes) < 1000 else f"{nbytes:,.0f} TB"
 
 
 def format_rate(nbytes_per_second: float) -> str:

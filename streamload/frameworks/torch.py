@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamload.errors import ConfigError
@@ -11,6 +11,7 @@ from streamload.frameworks.missing import framework
 from streamload.loader.loader import Loader
 from streamload.loader.options import did_you_mean
 from streamload.schema import BYTES
+from streamload.sizes import flag_of
 
 CHANNELS = (1, 3, 4)
 """Lengths of the last of three axes that are taken for colours: grey, RGB, and RGB with opacity."""
@@ -60,6 +61,8 @@ def for_torch(
 
     Raises ConfigError where PyTorch is not installed, and for fields that it has no tensors for.
     """
+    dataloader = flag_of(dataloader, "sl.for_torch: dataloader")
+    pin_memory = None if pin_memory is None else flag_of(pin_memory, "sl.for_torch: pin_memory")
     torch = framework("torch", asked="sl.for_torch", extra="torch")
     choice = chosen_fields(loader, fields, asked="sl.for_torch")
     from streamload.frameworks.torch_form import TorchForm, TorchPasses
@@ -78,7 +81,7 @@ def _images(choice: BatchFields, channels_first: bool | Sequence[str]) -> frozen
     if isinstance(channels_first, str):
         channels_first = (channels_first,)
     three = {field.name: field for field in choice.fields if len(field.shape) == 3 and not field.ragged}
-    if not isinstance(channels_first, (bool, int)):
+    if isinstance(channels_first, Iterable):
         for name in channels_first:
             if name not in three:
                 stored = any(field.name == name and field.ragged == BYTES for field in choice.fields)
@@ -88,7 +91,7 @@ def _images(choice: BatchFields, channels_first: bool | Sequence[str]) -> frozen
                     hint=DECODED if stored else others,
                 )
         return frozenset(channels_first)
-    if not channels_first:
+    if not flag_of(channels_first, "sl.for_torch: channels_first"):
         return frozenset()
     images = frozenset(name for name, field in three.items() if field.shape[-1] in CHANNELS)
     if not images:

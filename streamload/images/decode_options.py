@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError
+from streamload.sizes import flag_of
 
 MOST_PIXELS = 1 << 27
 """More than any camera's image has (402 MB as RGB): an image that claims more is refused before anything is decoded, since
@@ -58,9 +59,11 @@ class Decode:
             if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)):
                 raise ConfigError(f"Decode(size={size!r}) is no size.", hint="Give height and width: size=(224, 224).")
             object.__setattr__(self, "size", (int(size[0]), int(size[1])))
-        for name, value, known in (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS)):
-            if value not in known:
+        words: Any = (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS))
+        for name, value, known in words:
+            if not (value is None or isinstance(value, str)) or value not in known:
                 raise ConfigError(f"Decode({name}={value!r}) is not known.", hint=f"Give one of {', '.join(map(repr, known))}.")
+        object.__setattr__(self, "mask", flag_of(self.mask, "Decode: mask"))
         if not _whole(self.max_pixels) or self.max_pixels < 1:
             raise ConfigError(f"Decode(max_pixels={self.max_pixels!r}) leaves no image at all.", hint="Give a number of pixels.")
         if self.size is not None and self.size[0] * self.size[1] > self.max_pixels:

@@ -17,7 +17,7 @@ from streamload.errors import ConfigError
 from streamload.fetch.bad_records import POLICIES
 from streamload.loader.budget import READING
 from streamload.mixtures import Mixture
-from streamload.sizes import index_of, parse_nbytes
+from streamload.sizes import flag_of, index_of, parse_nbytes
 from streamload.source import Source
 
 MOST_EPOCHS = 2**62
@@ -94,8 +94,8 @@ class Options:
         checked: dict[str, object] = {
             "batch_size": whole_number(self.batch_size, "batch_size", least=1),
             "seed": whole_number(self.seed, "seed", least=-(2**63), most=2**64 - 1),
-            "drop_last": _flag(self.drop_last, "drop_last"),
-            "pad_last": _flag(self.pad_last, "pad_last"),
+            "drop_last": flag_of(self.drop_last, "drop_last"),
+            "pad_last": flag_of(self.pad_last, "pad_last"),
             "first_epoch": whole_number(self.first_epoch, "first_epoch", least=0, most=MOST_EPOCHS),
         }
         if checked["drop_last"] and checked["pad_last"]:
@@ -179,12 +179,6 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     """ " Did you mean …?" for a name that is close to one of `names`, else which there are."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else f" There are {', '.join(names)}."
-
-
-def _flag(value: object, name: str) -> bool:
-    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
-        return bool(value)
-    raise ConfigError(f"{name}={value!r} is neither True nor False.", hint="Give one of them.")
 
 
 def _check_seconds(value: object, name: str) -> None:

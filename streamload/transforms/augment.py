@@ -10,9 +10,11 @@ from typing import Any, cast
 import numpy as np
 
 from streamload.errors import ConfigError
-from streamload.transforms.chain import PHASES, Operation
+from streamload.sizes import flag_of
+from streamload.transforms.chain import PHASES, Operation, is_operation
 from streamload.transforms.images import LAYOUTS, OUTPUT_DTYPES
 from streamload.transforms.operations import OPERATIONS
+from streamload.transforms.operations.arguments import number
 
 OUTPUT_LAYOUTS = ("CHW", "HWC", "HW", "DHW", "DHWC", "CDHW")
 BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
@@ -39,12 +41,13 @@ class Augment:
     """Order of axes as they come out: "CHW", "HWC", or "HW" of one channel. None: as they are stored."""
     dtype: str | None
     """Of what comes out: "uint8", "float16", "bfloat16" or "float32". None: float32 after `Normalize`, else as stored.
-    What is beyond 65,504, as of uint16 with `scale=False`, is infinite in float16."""
+    float16 reaches to 65,504: what is beyond is infinite of stored floats, an error of whole numbers (uint16 with `scale=False`)."""
     scale: bool
     """Whether whole numbers that become floats are divided by the largest of their dtype, as torchvision's `ToDtype(scale=True)`."""
     stored: str | None
     """Order of axes as they are stored. None: channels are the first or the last axis, whichever is the shortest of all. A volume of
-    one channel has to be told from an image: "DHW". Volumes are cropped, padded, flipped and normalised."""
+    one channel has to be told from an image: "DHW". Volumes are cropped, padded, flipped and normalised. Encoded images are decoded to
+    "HWC" or, by `Decode(channels="first")`, to "CHW"."""
     masks: tuple[str, ...]
     """Fields of whole numbers, one a pixel, of the same size: they move along, by nearest neighbour (Pillow's)."""
     mask_fill: int
@@ -80,10 +83,10 @@ class Augment:
             "operations": _checked(operations),
             "layout": _one_of(layout, "layout", OUTPUT_LAYOUTS),
             "dtype": None if dtype is None else _dtype(dtype),
-            "scale": bool(scale),
+            "scale": flag_of(scale, "Augment: scale"),
             "stored": _one_of(stored, "stored", LAYOUTS),
             "masks": _names(masks, "masks"),
-            "mask_fill": mask_fill if mask_fill % 1 else int(mask_fill),  # Masks refuse fractions when they are known.
+            "mask_fill": _level(mask_fill),
             "boxes": _names(boxes, "boxes"),
             "box_format": _one_of(box_format, "box_format", BOX_FORMATS),
             "keypoints": _names(keypoints, "keypoints"),
@@ -93,6 +96,9 @@ class Augment:
             raise ConfigError("Augment() names no field.", hint='Name the images first: Augment("image", ...).')
         if isinstance(views, bool) or not isinstance(cast(object, views), (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
             raise ConfigError(f"Augment(views={views!r}) is out of range.", hint=f"Give a whole number from 1 to {MOST_VIEWS}.")
+        for name, of, usual in (("mask_fill", "masks", 0), ("box_format", "boxes", BOX_FORMATS[0])):
+            if given[name] != usual and not given[of]:
+                raise ConfigError(f"Augment({name}={given[name]!r}) is of {of}, and none are named.", hint=f"Name them with {of}=.")
         for name, value in given.items():
             object.__setattr__(self, name, value)
         every = self.every_field
@@ -132,8 +138,15 @@ def _names(given: Any, name: str) -> tuple[str, ...]:
     return names
 
 
+def _level(value: Any) -> int | float:
+    """What masks are filled with; they refuse fractions, and numbers that their dtype does not hold, when they are known."""
+    if not number(value):
+        raise ConfigError(f"Augment(mask_fill={value!r}) is no number.", hint="Give a whole number, such as 255.")
+    return float(value) if value % 1 else int(value)
+
+
 def _one_of(value: Any, name: str, known: Sequence[str]) -> str | None:
-    if value is not None and value not in known:
+    if value is not None and (not isinstance(value, str) or value not in known):
         raise ConfigError(f"Augment({name}={value!r}) is not known.", hint=f"Give one of {', '.join(map(repr, known))}.")
     return value
 
@@ -150,7 +163,7 @@ def _checked(operations: Sequence[Any]) -> tuple[Operation, ...]:
     """Operations whose phases follow each other."""
     done, before = 0, ""
     for operation in operations:
-        if not hasattr(operation, "apply") or not hasattr(operation, "phases"):
+        if not is_operation(operation):
             known = ", ".join(sorted(OPERATIONS))
             raise ConfigError(f"Augment: {operation!r} is no operation.", hint=f"Give values of sl.augment: {known}.")
         first, last = operation.phases

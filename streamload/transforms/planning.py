@@ -21,6 +21,8 @@ from streamload.transforms.rendering import Output, image_steps, mask_steps
 
 FIRST_STEP = 1 << 10
 """Numbers of operations that each `Augment` of a loader has for itself."""
+MOST_FLOAT16 = 65519.99
+"""What is larger becomes infinite in float16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class AugmentPlan:
     """All that are needed."""
     planes_nbytes: int
     """Memory for the planes of a record between two steps, twice."""
+    may_overflow: bool = False
+    """Whether whole numbers that are stored could become infinite floats: records in which some do are errors."""
 
     @classmethod
     def of(cls, augment: Augment, schema: Schema, *, number: int = 0, encoded: Mapping[str, StoredImage] | None = None) -> AugmentPlan:
@@ -52,7 +56,7 @@ class AugmentPlan:
         """
         known, images, masks = encoded or {}, list[StoredImage](), list[StoredImage]()
         for name in augment.fields:
-            images.append(known.get(name) or stored_image(_field(augment, schema, name), augment.stored))
+            images.append(_decoded(augment, known[name]) if name in known else stored_image(_field(augment, schema, name), augment.stored))
         for name in augment.masks:
             layout = "DHW" if images[0].depth and len(_field(augment, schema, name).shape) == 3 else None
             masks.append(known.get(name) or stored_image(_field(augment, schema, name), layout, mask=True))
@@ -95,7 +99,17 @@ class AugmentPlan:
         steps = {image: plan.steps_of(image, chain) for image in (*self.images, *self.masks)}
         kernels = {name for one in steps.values() for name in one.kernels}
         planes = max(2 * one.elements * max(image.plane_nbytes, image.dtype.itemsize) for image, one in steps.items())
-        return replace(plan, kernels=tuple(sorted(kernels)), planes_nbytes=planes)
+        return replace(plan, kernels=tuple(sorted(kernels)), planes_nbytes=planes, may_overflow=self._may_overflow(chain))
+
+    def _may_overflow(self, chain: Chain) -> bool:
+        """Whether the levels of images reach further than the dtype of what comes out, which is float16."""
+        first = self.images[0]
+        if self.out.dtype != "float16" or first.dtype.kind == "f":
+            return False
+        limits = np.iinfo(first.dtype)
+        ends = np.array([limits.min, limits.max]) / (first.most if self.out.scale else 1.0)
+        made = (ends[:, None] - np.array(chain.mean or (0.0,))) / np.array(chain.std or (1.0,))
+        return bool(np.abs(made).max() > MOST_FLOAT16)
 
     def _check_volume(self) -> None:
         """Raise ConfigError for what volumes are not made into, and for layouts that are of images alone, or of volumes."""
@@ -217,6 +231,16 @@ def _field(augment: Augment, schema: Schema, name: str) -> Field:
     if name not in schema:
         raise ConfigError(f"{augment} names field '{name}', which is not there.", hint=f"There are: {', '.join(schema.names)}.")
     return schema[name]
+
+
+def _decoded(augment: Augment, image: StoredImage) -> StoredImage:
+    """An image that is decoded. Raises ConfigError where something else is said of the order of its axes."""
+    if augment.stored not in (None, image.layout):
+        raise ConfigError(
+            f'stored="{augment.stored}" is said of field \'{image.name}\', which is stored as encoded images, decoded to "{image.layout}".',
+            hint="Leave stored= out: decoding knows the order of axes.",
+        )
+    return image
 
 
 def _dtype_of(augment: Augment, image: StoredImage) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import SchemaMismatchError
 from streamload.kernels import augment_runner, load_augment_kernels
 from streamload.kernels.augment.frame import RECORD_WORDS
 from streamload.kernels.augment.runners import Steps, address_of
@@ -133,6 +134,8 @@ class AugmentStage:
             for number, steps in enumerate(one.steps[name]):
                 table[start:stop, 3] = first + number * form.out_nbytes
                 self._runner.prepared(steps, table, form, words=drawn.words, past_caches=self._past_caches)(start, stop)
+            if one.plan.may_overflow and image in one.plan.images:
+                _refuse_infinite(name, out[rows], drawn.records[start:stop])
 
     def writer(self, drawn: DrawnStep, name: str, out: NDArray[Any]) -> WriteOne:
         """What writes records of the step into `out`, one at a time and each once.
@@ -159,6 +162,8 @@ class AugmentStage:
                     left, top = decoded.left, decoded.top
                     steps.values[k, :4] = steps.values[k, :4] / decoded.smaller + (left, top, left, top)
                 work(k, k + 1)
+            if one.plan.may_overflow and image in one.plan.images:
+                _refuse_infinite(name, out[row : row + 1], drawn.records[k : k + 1])
 
         return write
 
@@ -216,6 +221,20 @@ class AugmentStage:
         if name in plan.augment.boxes:
             return as_dtype(moved_boxes(given, maps, plan.size, plan.augment.box_format), values.dtype)
         return as_dtype(moved_points(given, maps), values.dtype)
+
+
+def _refuse_infinite(name: str, values: NDArray[np.float16], records: NDArray[np.int64]) -> None:
+    """Raise SchemaMismatchError where whole numbers have become infinite: `values` of `records`, shape (records, ...)."""
+    bits = values.reshape(len(values), -1).view(np.uint16) & 0x7FFF
+    wrong = (bits >= np.float16(np.inf).view(np.uint16)).any(axis=1)
+    if wrong.any():
+        record = int(records[int(wrong.argmax())])
+        raise SchemaMismatchError(
+            f"field '{name}' of record {record:,} comes to more than 65,504, which is all that float16 holds.",
+            hint='Give dtype="bfloat16" or "float32", or divide by more: scale=True, or a Normalize(mean, std) for such levels.',
+            dataset=name,
+            records=(record, record + 1),
+        )
 
 
 def _image(plan: AugmentPlan, name: str) -> StoredImage | None:

@@ -73,6 +73,8 @@ def of_fields(data: sl.Source) -> Iterator[Case]:
             stored_image(source.schema["image"], None)
 
     yield case(ragged, {}, ("decode=", {"decode": (4, 4)}))
+    encoded = augmented(sl.open("ragged.parquet", decode=False), sl.Resize((4, 4)))
+    yield case(encoded, {"stored": "CHW"}, ("Leave stored= out", {"stored": OUT}))
 
 
 def of_geometry(data: sl.Source) -> Iterator[Case]:
@@ -116,6 +118,10 @@ def of_layouts(data: sl.Source) -> Iterator[Case]:
     yield case(
         augmented(data, sl.Normalize((0.5,) * 3, (0.5,) * 3)), {"dtype": "uint8"}, 'dtype="float32"', ('"float16"', {"dtype": "float16"})
     )
+
+    np.savez("high.npz", x=np.full((9, 8, 8), 65_535, "u2"))
+    high = augmented(sl.open("high.npz"), sl.Resize((4, 4)), field="x", dtype="float16", scale=False)
+    yield case(high, {}, ('dtype="bfloat16" or "float32"', {"dtype": "float32"}), "scale=True")
 
 
 def of_batches(data: sl.Source) -> Iterator[Case]:

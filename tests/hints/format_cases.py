@@ -86,6 +86,7 @@ def of_tables() -> Iterator[Case]:
     yield case(path, {"shapes": {"t": (3,)}}, out)
     yield case(path, {"shapes": {"y": (None,)}}, ("shapes={...}", {"shapes": {"y": ()}}), ("leave the column out of it", {"shapes": OUT}))
     yield case(path, {"fill": {"t": 5}}, "fill={'t': \"\"}")
+    yield case(path, {"fill": b"?"}, "fill={'x': 0}", ("leave it out", {"fill": OUT}))
     odd = pa.array([[{"a": 1}]] * 9)
     path = opened(table("b.parquet", {"u": odd, "y": Y}))
     yield case(path, {"fields": ["u"]}, other)
@@ -281,6 +282,12 @@ def of_folders(here: Path) -> Iterator[Case]:
     inner = "sl.open('rooms/in/train')"
     moved = ('split="train" then chooses one', lambda: _moved("rooms", "in/train", "out/train", "in/val", "out/val"))
     yield case(opened("rooms"), {}, (inner, partial(_closed, inner)), moved)
+    for name in ("sets/mnist/1.png", "sets/mnist/2.png", "sets/dots/3.png", "pairs/a/images/1.png", "pairs/a/masks/1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(png(noise()))
+    np.savez("sets/mnist/train.npz", x=Y)
+    for name, inner in (("sets", "sl.open('sets/mnist/train.npz')"), ("pairs", "sl.open('pairs/a')")):
+        yield case(opened(name), {}, (inner, partial(_closed, inner)), 'fields=["image", "label"]')
     Path("some").mkdir()
     for at in range(2):
         Path(f"some/{at}.png").write_bytes(png(noise(seed=at)))

@@ -220,3 +220,14 @@ def test_text_is_no_image(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"no image at all"] * 8}), tmp_path / "text.parquet")
     with pytest.raises(sl.ConfigError, match=r"'image' cannot be augmented: its first record is no image"):
         sl.Loader(sl.open(tmp_path / "text.parquet"), batch_size=5, augment=sl.Augment("image", sl.CenterCrop(4)))
+
+
+def test_an_order_of_axes_is_not_said_of_encoded_images_but_as_they_are_decoded(tmp_path: Path):
+    """It was left aside; decoding knows it, and `Decode(channels="first")` says the other."""
+    data = write(tmp_path / "a.parquet")
+    crop = ops.RandomResizedCrop(16)
+    with pytest.raises(sl.ConfigError) as caught:
+        sl.Loader(data, batch_size=4, num_workers=0, augment=sl.Augment("image", crop, stored="CHW"))
+    assert caught.value.message == ('stored="CHW" is said of field \'image\', which is stored as encoded images, decoded to "HWC".')
+    assert caught.value.hint == "Leave stored= out: decoding knows the order of axes."
+    assert same(epoch_of(data, sl.Augment("image", crop, stored="HWC")), epoch_of(data, sl.Augment("image", crop)))

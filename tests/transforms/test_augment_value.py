@@ -72,6 +72,43 @@ MADE: dict[str, tuple[Callable[[], Any], str]] = {
     "gain": (lambda: ops.RandomGamma(gain=-1), r"RandomGamma\(gain=-1\) is no factor\."),
     "sharpness": (lambda: ops.RandomAdjustSharpness(-1), r"RandomAdjustSharpness\(sharpness_factor=-1\) is no factor\."),
     "deviation": (lambda: sl.Normalize(0.5, 0), r"Normalize\(std=\(0\.0,\)\) would divide by zero\."),
+    "negative deviation": (lambda: sl.Normalize(0.5, (0.2, -1)), r"Normalize\(std=\(0\.2, -1\.0\)\) is below 0, as no deviation is\."),
+    "deviation of no size": (lambda: sl.Normalize(0.5, 1e-39), r"Normalize\(std=\(1e-39,\)\) makes numbers that float32 does not reach\."),
+    "mean without bounds": (lambda: sl.Normalize(1e300, 1), r"Normalize\(std=\(1\.0,\)\) makes numbers that float32 does not reach\."),
+    "deviation that is no number": (lambda: sl.Normalize(0.5, float("nan")), r"Normalize\(std=nan\) are no numbers\."),
+    "infinite deviation": (lambda: sl.Normalize(0.5, [1, float("inf")]), r"Normalize\(std=\[1, inf\]\) are no numbers\."),
+    "number beyond floats": (lambda: sl.Normalize(10**400, 1), r"Normalize\(mean=1000.*\) are no numbers\."),
+    "array of no axes": (lambda: sl.Normalize(np.array(0.5), 1), r"Normalize\(mean=array\(0\.5\)\) are no numbers\."),
+    "bytes for numbers": (lambda: sl.Normalize(b"abc", 1), r"Normalize\(mean=b'abc'\) are no numbers\."),
+    "bytes for levels": (lambda: sl.Pad(1, fill=b"abc"), r"Pad\(fill=b'abc'\) is no level\."),
+    "bytes for pixels": (lambda: sl.Pad(b"\1\2"), r"Pad\(padding=b'\\x01\\x02'\) is no padding\."),
+    "scale": (lambda: sl.Augment("image", scale="no"), r"Augment: scale='no' is neither True nor False\. Give one of them\."),
+    "no scale": (lambda: sl.Augment("image", scale=None), r"Augment: scale=None is neither True nor False\."),
+    "antialias": (lambda: sl.Resize(8, antialias="no"), r"Resize: antialias='no' is neither True nor False\."),
+    "padding if needed": (
+        lambda: sl.RandomCrop(8, pad_if_needed="no"),
+        r"RandomCrop: pad_if_needed='no' is neither True nor False\.",
+    ),
+    "expanding or not": (lambda: ops.RandomRotation(10, expand=[]), r"RandomRotation: expand=\[\] is neither True nor False\."),
+    "list of layouts": (lambda: sl.Augment("image", layout=["CHW"]), r"Augment\(layout=\['CHW'\]\) is not known\."),
+    "list of padding modes": (lambda: sl.Pad(1, padding_mode=["edge"]), r"Pad\(padding_mode=\['edge'\]\) is not known\."),
+    "list of axes": (lambda: sl.RandomFlip(axes=["W"]), r"RandomFlip\(axes=\['W'\]\) are no axes\."),
+    "one channel, perhaps": (lambda: ops.Grayscale(True), r"Grayscale\(num_output_channels=True\) is not known\."),
+    "class of an operation": (lambda: sl.Augment("image", sl.RandomFlip), r"Augment: <class .*RandomFlip'> is no operation\."),
+    "class to choose": (lambda: ops.RandomChoice([sl.RandomFlip]), r"RandomChoice\(transforms=.*\) are no operations\."),
+    "weights without bounds": (lambda: ops.RandomChoice([sl.RandomFlip()] * 2, p=[1e308] * 2), r"RandomChoice\(p=.*\) are no weights of 2"),
+    "level of masks": (lambda: sl.Augment("image", masks="mask", mask_fill="red"), r"Augment\(mask_fill='red'\) is no number\."),
+    "level of no masks": (lambda: sl.Augment("image", mask_fill=255), r"Augment\(mask_fill=255\) is of masks, and none are named\."),
+    "form of no boxes": (
+        lambda: sl.Augment("image", box_format="XYWH"),
+        r"Augment\(box_format='XYWH'\) is of boxes, and none are named\. Name them with boxes=\.",
+    ),
+    "labels of no name": (lambda: sl.MixUp(labels=3), r"MixUp\(labels=3\) names no field\. Give its name"),
+    "images of no name": (lambda: sl.CutMix(images=""), r"CutMix\(images=''\) names no field\."),
+    "cut to no length": (lambda: sl.PadRagged("x", longer="cut"), r"PadRagged\(longer='cut'\) says nothing without length=\."),
+    "mask of no name": (lambda: sl.PadRagged("x", mask=True), r"PadRagged\(mask=True\) names no field\."),
+    "segments of no name": (lambda: sl.PackRagged("x", 8, segments=1), r"PackRagged\(segments=1\) names no field\."),
+    "mask or not": (lambda: sl.Decode(mask="no"), r"Decode: mask='no' is neither True nor False\."),
     "mean": (lambda: sl.Normalize("grey", 1), r"Normalize\(mean='grey'\) are no numbers\."),
     "erased": (lambda: sl.RandomErasing(value="random"), r"RandomErasing\(value='random'\) is not known\."),
     "nothing to apply": (lambda: ops.RandomApply([]), r"RandomApply\(transforms=\[\]\) are no operations\."),
@@ -163,6 +200,12 @@ def test_what_does_not_suit_the_data_is_refused_when_they_meet(make: Callable[[]
     """Whatever the chance that it happens at all."""
     with pytest.raises(sl.ConfigError, match=text):
         augmentation_of(make(), SCHEMA)
+
+
+def test_flags_of_either_kind_are_taken() -> None:
+    """Python's, NumPy's, and numbers that mean them."""
+    for yes, no in ((True, False), (np.True_, np.False_), (1, 0), (np.int8(1), np.int8(0))):
+        assert (sl.Augment("image", scale=yes).scale, sl.Augment("image", scale=no).scale) == (True, False)
 
 
 def test_it_is_written_down_as_it_is_made() -> None:

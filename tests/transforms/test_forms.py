@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from augment_steps import augmented
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+import streamload as sl
+from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.transforms import augment as ops
 from streamload.transforms.augment import Augment
 
@@ -55,9 +57,13 @@ def test_what_comes_out_is_what_numpy_makes_of_it(dtype: str, stored: str) -> No
         chain = Augment(
             "image", ops.CenterCrop((33, 34)), ops.RandomHorizontalFlip(p=1), *last, layout=layout, dtype=out, scale=scale, stored=form
         )
-        found = augmented(chain, {"image": images}, records=np.arange(2))["image"]
         floats = out not in MOST
         wanted = expected(images, stored, layout, scale=scale and floats, numbers=numbers if normalised else None)
+        if out == "float16" and dtype in MOST and np.abs(wanted).max() > 65_519:
+            with pytest.raises(SchemaMismatchError, match=r"field 'image' of record 0 comes to more than 65,504"):
+                augmented(chain, {"image": images}, records=np.arange(2))
+            continue
+        found = augmented(chain, {"image": images}, records=np.arange(2))["image"]
         assert str(found.dtype) == out
         assert found.shape == wanted.shape
         if floats:
@@ -66,6 +72,34 @@ def test_what_comes_out_is_what_numpy_makes_of_it(dtype: str, stored: str) -> No
             np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=NEAR[out], atol=NEAR[out])
         else:
             np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whole_numbers_beyond_float16_are_errors_where_there_are_any(workers: int, tmp_path: Path) -> None:
+    """What 12 bits hold is delivered; a record that holds more is named, unless it is divided by more. Stored floats become infinite."""
+    values = np.full((6, 20, 20), 4095, np.uint16)
+    np.savez(tmp_path / "a.npz", image=values)
+    values[4, 7, 7] = 65_535
+    np.savez(tmp_path / "b.npz", image=values)
+    np.savez(tmp_path / "c.npz", image=values.astype(np.float32))
+    chain = Augment("image", ops.CenterCrop(16), scale=False, dtype="float16")
+
+    def levels(name: str, augment: Augment) -> set[float]:
+        with (
+            sl.open(tmp_path / name) as source,
+            sl.Loader(source, batch_size=3, num_workers=workers, memory="200 MB", augment=augment) as loader,
+        ):
+            return {float(level) for batch in loader for level in np.unique(batch["image"])}
+
+    assert levels("a.npz", chain) == {4096.0}
+    with pytest.raises(SchemaMismatchError) as caught:
+        levels("b.npz", chain)
+    assert caught.value.message == "field 'image' of record 4 comes to more than 65,504, which is all that float16 holds."
+    assert caught.value.hint.startswith('Give dtype="bfloat16" or "float32", or divide by more: scale=True, or a Normalize(mean, std) for')
+    assert caught.value.records == (4, 5)
+    assert levels("b.npz", Augment("image", ops.Normalize(0, 2), scale=False, dtype="float16")) == {2048.0, 32768.0}
+    assert max(levels("b.npz", Augment("image", dtype="float16"))) == 1.0
+    assert levels("c.npz", chain) == {4096.0, np.inf}
 
 
 @pytest.mark.parametrize(("dtype", "out"), [("uint8", "uint16"), ("uint16", "uint8"), ("float32", "uint8"), ("int16", "uint16")])

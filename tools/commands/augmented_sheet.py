@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,44 +35,63 @@ def augmented(
     augment = next((one for one in chain if isinstance(one, Augment) and name in one.fields), first)
     if "D" in (augment.stored or ""):
         raise SchemaMismatchError(f"'{name}' holds volumes, and only images are drawn.", hint="Look at batch[...] of a loader with it.")
+    sheet = _Sheet(name, augment, chain, seen=seen, stretched=stretched)
     with opened(arguments.path, arguments) as source:
         start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
-        pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
-        drawn: list[dict[str, Any]] = []
-        labels = sorted({name for operation in chain for name in labels_of(operation)})
-        shares: dict[tuple[int, int], str] = {}
-        along: dict[str, Any] = {
-            "masks": augment.masks,
-            "boxes": augment.boxes,
-            "keypoints": augment.keypoints,
-            "box_format": augment.box_format,
-        }
-        chains, entries = [[Augment(name, stored=augment.stored, **along)], chain], augment.views * augment.crops
         if not len(numbers):
             return name, [], [], []
-        for stored, steps in zip((True, False), chains, strict=True):
-            # An image that is stored encoded has no size of its own to be shown in.
-            if stored and source.schema[name].ragged:
-                continue
-            with streamload.Loader(source, batch_size=len(numbers), num_workers=0, shuffle=False, indices=numbers, augment=steps) as loader:
-                for epoch in loader.epochs(1 if stored else max(1, VERSIONS // entries)):
-                    for batch in epoch:
-                        several = 1 if stored else entries
-                        for at, record in enumerate(batch.records.tolist()):
-                            for entry, image in enumerate(_entries(stretched(np.asarray(batch[name])), at, several)):
-                                drawn_in = _overlaid(seen(image).copy(), batch, at, entry, several, augment)
-                                pictures[record, -1 if stored else batch.epoch, entry] = drawn_in
-                            if not stored:
-                                held = {one: _largest(np.asarray(batch[one])[at]) for one in labels}
-                                drawn.append(_drawn(loader, batch.epoch, record, held))
-                                shares[record, batch.epoch] = "".join(f" · {text}" for text in held.values())
-    order = sorted(pictures)
-    texts = [
-        f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(augment, entry)}{shares[record, epoch]}")
-        for record, epoch, entry in order
-    ]
-    return name, [pictures[one] for one in order], texts, sorted(drawn, key=lambda one: (one["record"], one["epoch"]))
+        if not source.schema[name].ragged:  # An image that is stored encoded has no size of its own to be shown in.
+            sheet.draw_stored(source, numbers)
+        sheet.draw_epochs(source, numbers)
+    order = sorted(sheet.pictures)
+    drawn = sorted(sheet.drawn, key=lambda one: (one["record"], one["epoch"]))
+    return name, [sheet.pictures[one] for one in order], list(map(sheet.text, order)), drawn
+
+
+class _Sheet:
+    """Pictures of an image field by (record, epoch, entry), -1 for the epoch as it is stored, and what was drawn for each record."""
+
+    def __init__(self, name: str, augment: Augment, chain: Sequence[Any], *, seen: Any, stretched: Any) -> None:
+        self.pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
+        self.drawn: list[dict[str, Any]] = []
+        self._name, self._augment, self._chain = name, augment, chain
+        self._seen, self._stretched = seen, stretched
+        self._labels = sorted({name for operation in chain for name in labels_of(operation)})
+        self._shares: dict[tuple[int, int], str] = {}
+
+    def draw_stored(self, source: streamload.Source, numbers: NDArray[np.int64]) -> None:
+        """Draw records as they are stored."""
+        along = {name: getattr(self._augment, name) for name in ("masks", "boxes", "keypoints", "box_format")}
+        with self._loader(source, numbers, [Augment(self._name, stored=self._augment.stored, **along)]) as loader:
+            for batch in loader:
+                self._draw(batch, -1, several=1)
+
+    def draw_epochs(self, source: streamload.Source, numbers: NDArray[np.int64]) -> None:
+        """Draw what becomes of records in some epochs, and note what was drawn for them."""
+        entries = self._augment.views * self._augment.crops
+        with self._loader(source, numbers, self._chain) as loader:
+            for epoch in loader.epochs(max(1, VERSIONS // entries)):
+                for batch in epoch:
+                    self._draw(batch, batch.epoch, several=entries)
+                    for at, record in enumerate(batch.records.tolist()):
+                        held = {one: _largest(np.asarray(batch[one])[at]) for one in self._labels}
+                        self.drawn.append(_drawn(loader, batch.epoch, record, held))
+                        self._shares[record, batch.epoch] = "".join(f" · {text}" for text in held.values())
+
+    def text(self, place: tuple[int, int, int]) -> str:
+        """What stands below a picture."""
+        record, epoch, entry = place
+        return f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(self._augment, entry)}{self._shares[record, epoch]}")
+
+    @staticmethod
+    def _loader(source: streamload.Source, numbers: NDArray[np.int64], chain: Sequence[Any]) -> streamload.Loader:
+        return streamload.Loader(source, batch_size=len(numbers), num_workers=0, shuffle=False, indices=numbers, augment=list(chain))
+
+    def _draw(self, batch: streamload.Batch, epoch: int, *, several: int) -> None:
+        for at, record in enumerate(batch.records.tolist()):
+            for entry, image in enumerate(_entries(self._stretched(np.asarray(batch[self._name])), at, several)):
+                self.pictures[record, epoch, entry] = _overlaid(self._seen(image).copy(), batch, at, entry, several, self._augment)
 
 
 def _drawn(loader: streamload.Loader, epoch: int, record: int, labels: dict[str, str]) -> dict[str, Any]:

@@ -59,9 +59,14 @@ class Packing:
 
 
 def packing_from(attributes: Mapping[str, Any], dtype: np.dtype) -> Packing | None:
-    """How numbers of a dtype are packed, as attributes say; None where they are not. Missing values that are no numbers say nothing."""
+    """How numbers of a dtype are packed, as attributes say; None where they are not. Missing values that are no numbers say nothing.
+
+    Values are unpacked into the type of the factor and the offset, as the conventions of netCDF have it; but never into a narrower one than
+    that of stored floats, which the conventions do not know: float64 with a float32 factor stays float64, as with netCDF4.
+    """
     if dtype.kind not in "iuf":
-        return None
+        told = dtype.kind in "bc" and any(_numbers(attributes.get(name)) is not None for name in (SCALE, OFFSET))
+        return Packing(scale=1.0, offset=0.0, missing=(), dtype="f8", unclear=f"it says a factor or an offset of {dtype}") if told else None
     said = {name: _numbers(attributes.get(name)) for name in SAID}
     missing = tuple(dict.fromkeys(value for name in MISSING for value in _plain(said[name])))
     unclear = next(filter(None, (_unclear(name, attributes.get(name), said[name]) for name in (SCALE, OFFSET))), "")
@@ -71,6 +76,9 @@ def packing_from(attributes: Mapping[str, Any], dtype: np.dtype) -> Packing | No
         return None
     kinds = [one.dtype for one in (said[SCALE], said[OFFSET]) if one is not None]
     kinds = kinds or [dtype if dtype.kind == "f" else np.dtype("f8")]
+    kinds += [dtype] if dtype.kind == "f" else []
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        unclear = unclear or f"it holds {dtype}, of more digits than are unpacked"
     single = all(one.kind == "f" and one.itemsize <= 4 for one in kinds)
     return Packing(
         scale=float(scale[0]) if scale else 1.0,

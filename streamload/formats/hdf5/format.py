@@ -42,5 +42,6 @@ def plan(
     """
     from streamload.formats.hdf5.planning import plan_files
     from streamload.formats.hdf5.request import Request
+    from streamload.sizes import flag_of
 
-    return plan_files(Request.of(paths, fields, record_axis, scaled=scaled))
+    return plan_files(Request.of(paths, fields, record_axis, scaled=flag_of(scaled, "scaled")))

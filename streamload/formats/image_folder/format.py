@@ -7,29 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from streamload.formats.naming.image_names import SUFFIXES, is_passed_over
+from streamload.formats.naming.image_names import OTHERS, SUFFIXES, is_passed_over
 from streamload.formats.partitions import leads_up
 from streamload.source import Source
 
 NAME = "Images"
 """For people."""
-OTHERS = (
-    ".h5",
-    ".hdf5",
-    ".hdf",
-    ".nc",
-    ".parquet",
-    ".arrow",
-    ".feather",
-    ".npy",
-    ".npz",
-    ".tar",
-    ".tgz",
-    ".tfrecord",
-    ".tfrecords",
-    ".mdb",
-)
-"""Endings of data of which images may be a part: a folder is what most of its first files are."""
 LOOKED_AT = 1000
 """Files that decide whether a folder is one of images."""
 

@@ -25,6 +25,7 @@ from streamload.formats.image_folder.masks import (
     refuse_masks,
     refuse_masks_among,
 )
+from streamload.formats.image_folder.other_readings import refuse_other_readings
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.naming.split_words import split_words
@@ -193,6 +194,8 @@ def _by_folder(found: Listing, *, are_classes: bool, no_splits: bool) -> FolderR
     images = images_beside_texts(found.root)
     if images is not None and all(folder.partition(os.sep)[0] == images for folder in found.folders):
         return made
+    if not are_classes and not no_splits:
+        refuse_other_readings(found)
     numbers = labelled_folders(found, are_classes=no_splits)
     if numbers is not None:
         if _may_hold_masks(found, numbers):

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings of images, in small letters."""
+OTHERS = (
+    ".h5",
+    ".hdf5",
+    ".hdf",
+    ".nc",
+    ".parquet",
+    ".arrow",
+    ".feather",
+    ".npy",
+    ".npz",
+    ".tar",
+    ".tgz",
+    ".tfrecord",
+    ".tfrecords",
+    ".mdb",
+)
+"""Endings of data of which images may be a part: a folder is what most of its first files are."""
 
 
 def is_passed_over(folder: str) -> bool:

@@ -10,7 +10,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -221,20 +222,10 @@ def _archive(
                 if not wanted.within(name, members):
                     aside[name] = "was not asked for"
                     continue
-                try:
+                with _putting_aside(name, members, wanted, aside):
                     records, columns[name] = _member(file, archive, member, was, path, name, aside)
                     if columns[name]:
                         lengths[name] = records
-                except ConfigError as error:  # A single value.
-                    if not wanted.all:
-                        raise _or_without(error, [one for one in members if one != name]) from error
-                    aside[name] = "holds a single value, no axis that counts records"
-                except UnsafeSourceError:
-                    if not wanted.all:
-                        raise
-                    aside[name] = "holds Python objects, stored as pickles, which are never loaded"
-                except UnsupportedFeatureError as error:
-                    raise _or_without(error, [one for one in members if one != name]) from error
     except ConfigError:
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
@@ -246,6 +237,23 @@ def _archive(
     if wanted.all and not are_fields:
         refuse_splits_beside(path, {key: (one.dtype, one.shape) for key, one in held.items()}, chosen or 0)
     return chosen or 0, {key: replace(one, attributes=said[key]) if key in said else one for key, one in held.items()}
+
+
+@contextmanager
+def _putting_aside(name: str, members: Iterable[str], wanted: WantedColumns, aside: dict[str, str]) -> Generator[None]:
+    """Put a member aside that proves to hold no field, or raise what it is where it was asked for, or could be read in other ways."""
+    try:
+        yield
+    except ConfigError as error:  # A single value.
+        if not wanted.all:
+            raise _or_without(error, [one for one in members if one != name]) from error
+        aside[name] = "holds a single value, no axis that counts records"
+    except UnsafeSourceError:
+        if not wanted.all:
+            raise
+        aside[name] = "holds Python objects, stored as pickles, which are never loaded"
+    except UnsupportedFeatureError as error:
+        raise _or_without(error, [one for one in members if one != name]) from error
 
 
 def _class_names(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> tuple[str, ...]:

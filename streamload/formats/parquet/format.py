@@ -7,6 +7,7 @@ from typing import Any
 
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.tables.fields import checked_shapes
+from streamload.sizes import flag_of
 from streamload.source import Source
 
 NAME = "Parquet"
@@ -37,5 +38,10 @@ def plan(
     the checksums of raw pages.
     """
     return cached_or_planned(
-        "streamload.formats.parquet.planning", paths, fields, shapes=checked_shapes(shapes or {}), fill=fill, verify=verify
+        "streamload.formats.parquet.planning",
+        paths,
+        fields,
+        shapes=checked_shapes(shapes or {}),
+        fill=fill,
+        verify=flag_of(verify, "verify"),
     )

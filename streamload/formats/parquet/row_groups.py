@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -191,25 +191,15 @@ class RowGroupReader(DecodedBlocksReader):
         """
         from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.arrow_types.nulls import made_of
-        from streamload.formats.parquet.int96 import coarse_batches, refuse_wrapped
         from streamload.formats.parquet.pyarrow_file import FAILURES, decoded_nbytes, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
         path, (start, stop) = self.place(block)
         size, done = stop - start, 0
         largest = self._require_whole(block)
-        batches = batch = array = None
+        arrays, array = self._arrays(block, most), None
         try:
-            file = parquet_files(self._files).file(part.number, path)
-            asked: dict[str, Any] = {"batch_size": most, "row_groups": [group], "use_threads": False}
-            batches = file.iter_batches(columns=[part.leaf], **asked)
-            others: Iterator[Any] = repeat(None)
-            if column.field.dtype.kind == "M":
-                others = coarse_batches(parquet_files(self._files), part.number, path, part.leaf, **asked)
-            for batch, other in zip(batches, others, strict=False):
-                array = _values_in(batch, part.path)
-                if other is not None:
-                    refuse_wrapped(array, _values_in(other, part.path), path, column.column, start + done)
+            for array in arrays:
                 try:
                     values, wrong = made_of(array, part.values, column.field, column.fill, make)
                 except (NullFoundError, UnequalLengthError) as error:
@@ -227,7 +217,8 @@ class RowGroupReader(DecodedBlocksReader):
             raise unreadable(path, error, column.column, (start, stop)) from error
         finally:
             if largest > LARGE_PAGE_NBYTES:
-                batches = batch = array = None
+                arrays.close()
+                array = None
                 release_unused()
         if done != size:
             self._files.verify()
@@ -237,6 +228,24 @@ class RowGroupReader(DecodedBlocksReader):
                 dataset=column.column,
                 records=(start, stop),
             )
+
+    def _arrays(self, block: int, most: int) -> Generator[Any]:
+        """Arrow's arrays of the records of a row group, up to `most` in each. Raises as pyarrow does, and for times that it wrapped."""
+        from streamload.formats.parquet.int96 import coarse_batches, refuse_wrapped
+
+        column, (part, group) = self._column, self._places[block]
+        path, (row, _) = self.place(block)
+        files = parquet_files(self._files)
+        asked: dict[str, Any] = {"batch_size": most, "row_groups": [group], "use_threads": False}
+        others: Iterator[Any] = repeat(None)
+        if column.field.dtype.kind == "M":
+            others = coarse_batches(files, part.number, path, part.leaf, **asked)
+        for batch, other in zip(files.file(part.number, path).iter_batches(columns=[part.leaf], **asked), others, strict=False):
+            array = _values_in(batch, part.path)
+            if other is not None:
+                refuse_wrapped(array, _values_in(other, part.path), path, column.column, row)
+            yield array
+            row += len(array)
 
     def _require_whole(self, block: int) -> int:
         """Look at the page headers of a row group before they are decoded: pyarrow believes them. Returns the bytes of the largest page."""

@@ -47,6 +47,21 @@ def fill_for(fill: object, column: str, field: Field) -> Any:
     )
 
 
+def refuse_idle_fill(fill: object, path: str, stands: Mapping[str, tuple[Field, Any]]) -> None:
+    """Raise ConfigError where one value was given for all columns, and stands for the nulls of none of those that were chosen.
+
+    `stands` has them by name, each with its field and what `fill_for` said.
+    """
+    if fill is None or isinstance(fill, Mapping) or any(value is not None for _, value in stands.values()):
+        return
+    column, (field, _) = next(iter(stands.items()))
+    raise ConfigError(
+        f"fill={fill!r:.60} cannot stand for nulls in any column that is read of {path}.",
+        hint=f"Give what one of them can hold, such as fill={{{column!r}: {stand_in_text(field)}}}, or leave it out.",
+        path=path,
+    )
+
+
 def _as_stored(value: object, field: Field) -> Any:
     """A value as a field holds it; None where it cannot."""
     if field.ragged in (TEXT, BYTES):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.naming.field_names import Fields
-from streamload.formats.tables.fields import FileColumn, Table, chosen_in
+from streamload.formats.tables.fields import FileColumn, Table, chosen_in, refuse_unknown_columns
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
-from streamload.formats.tables.nulls import HeldWithNulls, fill_for
+from streamload.formats.tables.nulls import HeldWithNulls, fill_for, refuse_idle_fill
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
@@ -58,7 +58,7 @@ def planned_source(
 ) -> Source:
     """A source of the fields that were chosen; `aside` are those that cannot be any, and why, `refused` those too large to lose in silence.
 
-    Raises as `chosen_in` does.
+    Raises as `chosen_in` does, and ConfigError where `fill` names what is no field, or stands for nulls of none.
     """
     kinds = {
         name: FileColumn(dtype=one.dtype, shape=one.shape, kind=str(Field("", one.dtype, one.shape, one.ragged)), detail=None)
@@ -66,20 +66,24 @@ def planned_source(
     }
     table = Table(path=path, fingerprint=fingerprints[0], records=int(starts[-1]), columns=kinds, aside=aside, refused=refused or {})
     said = list(notes)
+    refuse_unknown_columns(table, fill, "fill", fields)
     chosen = chosen_in(table, fields, said)
     columns: list[Column] = []
     nulls: dict[str, Nulls] = {}
+    given_for: dict[str, tuple[Field, Any]] = {}
     for name, (key, *_), _ in chosen:
         one = fields_there[key]
         field = Field(name, one.dtype, one.shape, one.ragged)
         given = {key: fill[name]} if isinstance(fill, Mapping) and key not in fill and name in fill else fill
         stands = fill_for(given, key, field)
+        given_for[key] = field, stands
         column, count = one.make(field, stands)
         columns.append(column)
         if one.as_nan and stands is None:
             said.append(f"'{name}' holds {one.as_nan:,} null{'s' if one.as_nan != 1 else ''}, delivered as NaN")
         if count:
             nulls[name] = Nulls(key, count)
+    refuse_idle_fill(fill, path, given_for)
     return Source(
         format_name=format_name,
         title=title,

@@ -18,7 +18,7 @@ from streamload.formats.derived.stacked import Stacked
 from streamload.formats.naming.class_names import agreed_classes
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.fields import ChosenField, Table, TablePart, chosen_in, extra_columns, refuse_unlike
-from streamload.formats.tables.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
+from streamload.formats.tables.nulls import HeldWithNulls, ListFill, NullCounts, fill_for, refuse_idle_fill
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
@@ -74,6 +74,7 @@ def assemble(
             notes.extend(costs(column))
     finally:
         assembly.files.close()
+    refuse_idle_fill(fill, first.path, assembly.stands)
     return Source(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
@@ -116,6 +117,8 @@ class _Assembly:
         self.starts = np.cumsum([0, *(table.records for table in tables)])
         self.nulls: dict[str, Nulls] = {}
         self._own_nulls: dict[str, list[str]] = {}
+        self.stands: dict[str, tuple[Field, Any]] = {}
+        """By column, the field that it becomes, and what stands for its nulls."""
 
     def column(self, chosen: ChosenField, *, hold: bool) -> Column:
         """The column of a field, held in memory if it is small and may be."""
@@ -152,6 +155,7 @@ class _Assembly:
         if isinstance(fill, Mapping) and key not in fill and chosen.name in fill:
             fill = {key: fill[chosen.name]}
         stands = fill_for(fill, key, field)
+        self.stands[key] = field, stands
         column = self._column_of(field, parts, stands) if parts or not stored.ragged else _nothing(field)
         counts = NullCounts.of(part.stored.nulls for part in parts) if self._nullable(column) else NullCounts()
         self._own_nulls.setdefault(chosen.name, []).extend(_note_on_nulls(field, counts, stands))

@@ -71,11 +71,9 @@ class Archive:
             self.damage = error
 
     def _go_through(self, file: StoredFile) -> None:
-        rows: dict[str, int] = {}
-        keys: list[str] = []
-        self.keys = keys
+        records = _MetRecords(self.path, addressable=file.addressable)
+        self.keys = keys = records.keys
         places: dict[str, list[tuple[int, int, int]]] = {}
-        seen: dict[str, bytearray] = {}
         stop = 0
         try:
             for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self.leave_out):
@@ -84,31 +82,10 @@ class Archive:
                     self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 own, stop = member.nbytes if member.offset >= stop else 0, max(stop, member.offset + member.nbytes)
                 key, name = key_of(member.name)
-                if not name:
-                    self.leave_out(member.name, why_no_record(member.name), own)
+                if not name or kind_of_member(name) == "other":
+                    self.leave_out(member.name, why_not(name) if name else why_no_record(member.name), own)
                     continue
-                if kind_of_member(name) == "other":
-                    self.leave_out(member.name, why_not(name), own)
-                    continue
-                row = rows.setdefault(key, len(keys))
-                if row == len(keys):
-                    keys.append(key)
-                elif not file.addressable and row != len(keys) - 1:
-                    raise SchemaMismatchError(
-                        f"{self.path} is packed, and the files of record {key!r} do not follow each other.",
-                        hint="Unpack it, or pack it sorted: tar --sort=name.",
-                        path=self.path,
-                    )
-                had = seen.setdefault(name, bytearray())
-                if len(seen) > MOST_ENDINGS:
-                    raise _too_many_endings(self.path, list(seen))
-                had.extend(bytes(max(0, row + 1 - len(had))))
-                if had[row]:
-                    raise SchemaMismatchError(
-                        f"{self.path} holds {member.name!r} twice.", hint="Write it anew, each name once.", path=self.path
-                    )
-                had[row] = 1
-                self._add(member, row, name, places)
+                self._add(member, records.meet(key, name, member.name), name, places)
         finally:
             for name, found in places.items():
                 self.places[name] = np.full((len(keys), 2), -1, np.int64)
@@ -150,6 +127,39 @@ class Archive:
                 return
             for field, value in found.items():
                 self.values.setdefault((name, field), {})[row] = value
+
+
+class _MetRecords:
+    """The records of an archive whose members are being gone through, and which members of each have been met."""
+
+    def __init__(self, path: str, *, addressable: bool) -> None:
+        self.keys: list[str] = []
+        """In the order of their first members."""
+        self._path, self._addressable = path, addressable
+        self._rows: dict[str, int] = {}
+        self._met: dict[str, bytearray] = {}
+        """By what follows the key: of each record, whether it has had such a member."""
+
+    def meet(self, key: str, name: str, member: str) -> int:
+        """The row of the record that a member belongs to. Raises SchemaMismatchError for one that is there twice, for one apart from the
+        others of its record in an archive that is compressed, and for too many kinds of them."""
+        row = self._rows.setdefault(key, len(self.keys))
+        if row == len(self.keys):
+            self.keys.append(key)
+        elif not self._addressable and row != len(self.keys) - 1:
+            raise SchemaMismatchError(
+                f"{self._path} is packed, and the files of record {key!r} do not follow each other.",
+                hint="Unpack it, or pack it sorted: tar --sort=name.",
+                path=self._path,
+            )
+        had = self._met.setdefault(name, bytearray())
+        if len(self._met) > MOST_ENDINGS:
+            raise _too_many_endings(self._path, list(self._met))
+        had.extend(bytes(max(0, row + 1 - len(had))))
+        if had[row]:
+            raise SchemaMismatchError(f"{self._path} holds {member!r} twice.", hint="Write it anew, each name once.", path=self._path)
+        had[row] = 1
+        return row
 
 
 def _too_many_endings(path: str, endings: Sequence[str]) -> SchemaMismatchError:

@@ -64,7 +64,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         path=paths[0],
         fingerprints=fingerprints,
         starts=starts,
-        fill=fill,
+        fill=_fill_by_plain_names(fill, names),
         aside={name: why for name, why in features.aside.items() if why != IMAGES},
         refused={name: why for name, why in features.aside.items() if why == IMAGES},
         notes=[f"'{name}' is the feature {stored!r}" for name, stored in names.items() if name != stored and name in found],
@@ -81,6 +81,14 @@ def _by_plain_names(fields: Fields | None, names: Mapping[str, str]) -> Fields |
     asked = {name: plain.get(key, key) if isinstance(key, str) and key not in names else key for name, key in pairs}
     renamed = any(name != key for name, key in asked.items())
     return asked if isinstance(fields, Mapping) or (renamed and len(asked) == len(pairs)) else fields
+
+
+def _fill_by_plain_names(fill: Any, names: Mapping[str, str]) -> Any:
+    """What stands for nulls, by the names that features have as fields."""
+    plain = {stored: name for name, stored in names.items()}
+    if not isinstance(fill, Mapping):
+        return fill
+    return {key if key in names else plain.get(key, key): value for key, value in fill.items()}
 
 
 class _Planner:

@@ -40,5 +40,6 @@ def plan(paths: Sequence[str], fields: Fields | None, *, scaled: bool = False) -
     `scaled=True` delivers the physical values of arrays that are packed with a scale_factor and an add_offset, and NaN for missing ones.
     """
     from streamload.formats.zarr.planning import plan_stores
+    from streamload.sizes import flag_of
 
-    return plan_stores(NAME, paths, fields, scaled=scaled)
+    return plan_stores(NAME, paths, fields, scaled=flag_of(scaled, "scaled"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.transforms.chain import GEOMETRY, Chain
-from streamload.transforms.operations.arguments import chance_of, fill_of, number, range_of, refuse
+from streamload.transforms.operations.arguments import chance_of, fill_of, listed, number, range_of, refuse, settle_flag
 
 INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -39,7 +38,7 @@ def inverse_map(
 
 def interpolation_of(operation: object, value: Any) -> str:
     """One of the two that a free map knows."""
-    if value not in INTERPOLATIONS:
+    if not isinstance(value, str) or value not in INTERPOLATIONS:
         raise refuse(operation, "interpolation", value, "is not known here", 'Give "nearest" or "bilinear".')
     return value
 
@@ -57,9 +56,10 @@ def center_of(operation: object, value: Any) -> tuple[float, float] | None:
     """A point in pixels from the upper left corner, (x, y); None for the middle."""
     if value is None:
         return None
-    if not isinstance(value, Sequence) or len(value) != 2 or not all(map(number, value)):
+    pair = listed(value)
+    if len(pair) != 2 or not all(map(number, pair)):
         raise refuse(operation, "center", value, "is no point", "Give (x, y) in pixels from the upper left corner.")
-    return float(value[0]), float(value[1])
+    return float(pair[0]), float(pair[1])
 
 
 def from_center(chain: Chain, center: tuple[float, float] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -93,6 +93,7 @@ class RandomRotation:
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
+        settle_flag(self, "expand")
         if self.expand:
             hint = "Leave it out; pad before it if nothing may be lost."
             raise refuse(self, "expand", self.expand, "would give every record a size of its own", hint)
@@ -153,15 +154,15 @@ class RandomAffine:
         object.__setattr__(self, "degrees", degrees_of(self, "degrees", self.degrees))
         object.__setattr__(self, "center", center_of(self, self.center))
         if self.translate is not None:
-            pair: Any = tuple(self.translate) if isinstance(self.translate, Sequence) else ()
+            pair = listed(self.translate)
             if len(pair) != 2 or not all(number(part) and 0 <= part <= 1 for part in pair):
                 raise refuse(self, "translate", self.translate, "are no shares", "Give two numbers from 0 to 1.")
             object.__setattr__(self, "translate", (float(pair[0]), float(pair[1])))
         if self.scale is not None:
             object.__setattr__(self, "scale", range_of(self, "scale", self.scale, least=1e-6))
         if self.shear is not None:
-            four = isinstance(self.shear, Sequence) and len(self.shear) == 4
-            ranges = (self.shear[:2], self.shear[2:]) if four else (self.shear, (0.0, 0.0))
+            four = listed(self.shear)
+            ranges = (four[:2], four[2:]) if len(four) == 4 else (self.shear, (0.0, 0.0))
             object.__setattr__(self, "shear", (*degrees_of(self, "shear", ranges[0]), *degrees_of(self, "shear", ranges[1])))
         interpolation_of(self, self.interpolation)
         fill_of(self, self.fill)

@@ -12,7 +12,7 @@ from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.kernels.augment.frame import KINDS
 from streamload.kernels.augment.runners import PixelFormat, Runner, Steps
 from streamload.schema import Field, Schema
-from streamload.transforms.operations.arguments import chance_of, number, refuse, whole
+from streamload.transforms.operations.arguments import chance_of, check_name, number, refuse, whole
 
 MIXED = ("float16", "bfloat16", "float32")
 
@@ -89,6 +89,7 @@ class OneHot:
         check_classes(self, self.num_classes)
         if not number(self.smoothing) or not 0 <= self.smoothing < 1:
             raise refuse(self, "smoothing", self.smoothing, "is no share", "Give a number from 0 up to 1.")
+        check_name(self, "labels", self.labels)
 
     def delivered(self, schema: Schema) -> Schema:
         """The fields of a batch after it. Raises ConfigError where labels are none."""
@@ -120,6 +121,8 @@ class MixUp:
 
     def __post_init__(self) -> None:
         _check_mixing(self, self.alpha, self.num_classes, self.p)
+        check_name(self, "images", self.images)
+        check_name(self, "labels", self.labels)
 
     def delivered(self, schema: Schema) -> Schema:
         """The fields of a batch after it. Raises ConfigError where they cannot be mixed."""
@@ -160,6 +163,8 @@ class CutMix:
 
     def __post_init__(self) -> None:
         _check_mixing(self, self.alpha, self.num_classes, self.p)
+        check_name(self, "images", self.images)
+        check_name(self, "labels", self.labels)
 
     def delivered(self, schema: Schema) -> Schema:
         """The fields of a batch after it. Raises ConfigError where they cannot be mixed."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import COLOR, Chain, Group, Step, Where
-from streamload.transforms.operations.arguments import chance_of, number, range_of, refuse
+from streamload.transforms.operations.arguments import chance_of, number, range_of, refuse, whole
 from streamload.transforms.operations.by_chance import ByChance
 
 Factors = tuple[float, float] | None
@@ -98,8 +98,9 @@ class Grayscale:
     phases = (COLOR, COLOR)
 
     def __post_init__(self) -> None:
-        if self.num_output_channels not in (1, 3):
+        if not whole(self.num_output_channels) or self.num_output_channels not in (1, 3):
             raise refuse(self, "num_output_channels", self.num_output_channels, "is not known", "Give 1 or 3.")
+        object.__setattr__(self, "num_output_channels", int(self.num_output_channels))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
@@ -111,7 +112,7 @@ class Grayscale:
             )
         chain.note()
         chain.color("grayscale", self.num_output_channels)
-        chain.channels = self.num_output_channels
+        chain.set_channels(self.num_output_channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from streamload.transforms.operations.arguments import (
     plane_of,
     range_of,
     refuse,
+    settle_flag,
     size_of,
 )
 from streamload.transforms.placement import Filter, Padding, Size, Whole
@@ -125,6 +126,7 @@ class RandomCrop:
         chance_of(self, self.p)
         object.__setattr__(self, "size", crop_size_of(self, self.size))
         padding_of(self, self.padding_mode, self.fill)
+        settle_flag(self, "pad_if_needed")
         if self.padding is not None:
             object.__setattr__(self, "padding", borders_of(self, self.padding))
 
@@ -198,8 +200,11 @@ class RandomResizedCrop:
         chance_of(self, self.p)
         object.__setattr__(self, "size", size_of(self, self.size))
         object.__setattr__(self, "scale", range_of(self, "scale", self.scale, least=0, most=1))
+        if not self.scale[1]:
+            raise refuse(self, "scale", self.scale, "leaves nothing of an image", "Give shares of its area, the larger above 0.")
         object.__setattr__(self, "ratio", range_of(self, "ratio", self.ratio, least=1e-6))
-        object.__setattr__(self, "filter", filter_of(self, self.interpolation, self.antialias))
+        settle_flag(self, "antialias")
+        object.__setattr__(self, "filter", filter_of(self, self.interpolation, antialias=self.antialias))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""

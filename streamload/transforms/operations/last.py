@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +10,16 @@ import numpy as np
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import ERASE, NORMALIZE, Chain, Erased
-from streamload.transforms.operations.arguments import chance_of, number, range_of, refuse
+from streamload.transforms.operations.arguments import chance_of, listed, number, range_of, refuse
 
+MOST = float(np.finfo(np.float32).max)
 TRIES = 10
 """Rectangles drawn before nothing is erased."""
 
 
 def numbers_of(operation: object, name: str, value: Any) -> tuple[float, ...]:
     """A number for each channel, or one for all."""
-    numbers: Any = (value,) if number(value) else tuple(value) if isinstance(value, (Sequence, np.ndarray)) else ()
+    numbers: Any = (value,) if number(value) else tuple(value) if isinstance(value, np.ndarray) and value.ndim else listed(value)
     if not numbers or not all(map(number, numbers)):
         raise refuse(operation, name, value, "are no numbers", "Give one for each channel.")
     return tuple(map(float, numbers))
@@ -44,6 +44,10 @@ class Normalize:
         object.__setattr__(self, "std", numbers_of(self, "std", self.std))
         if 0 in self.std:
             raise refuse(self, "std", self.std, "would divide by zero", "Give deviations above 0.")
+        if min(self.std) < 0:
+            raise refuse(self, "std", self.std, "is below 0, as no deviation is", "Give deviations above 0.")
+        if not all(-MOST <= part <= MOST for deviation in self.std for part in (1 / deviation, *(one / deviation for one in self.mean))):
+            raise refuse(self, "std", self.std, "makes numbers that float32 does not reach", "Give deviations of levels from 0 to 1.")
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.schema import Schema
-from streamload.transforms.chain import COLOR, GEOMETRY, NORMALIZE, Chain, Operation
+from streamload.transforms.chain import COLOR, GEOMETRY, NORMALIZE, Chain, Operation, is_operation
 from streamload.transforms.operations.affine import free_map, interpolation_of, inverse_map
 from streamload.transforms.operations.arguments import chance_of, fill_of, number, refuse, whole
 from streamload.transforms.operations.batch import BatchOperation, WholeBatch
@@ -25,6 +25,8 @@ from streamload.transforms.operations.curves import add_curve, posterized, solar
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 FACTORS = {"Brightness": "brightness", "Color": "saturation", "Contrast": "contrast", "Sharpness": "sharpness"}
 CHOICES = ("Identity", *GEOMETRIC, *FACTORS, "Posterize", "Solarize", "AutoContrast", "Equalize")
+MOST_OPS = 1000
+"""Operations of a record: further ones would take more draws than one operation has."""
 SIGNED = (*GEOMETRIC, *FACTORS)
 
 
@@ -33,7 +35,7 @@ def operations_of(policy: object, given: Any) -> tuple[Operation, ...]:
     found: Any = tuple(given) if isinstance(given, (list, tuple)) else ()
     if found and isinstance(policy, RandomChoice) and all(isinstance(one, BatchOperation) for one in found):
         return found
-    if not found or not all(hasattr(one, "apply") and hasattr(one, "phases") for one in found):
+    if not found or not all(map(is_operation, found)):
         raise refuse(policy, "transforms", given, "are no operations", "Give a list of operations of sl.augment.")
     if any(getattr(one, "crops", 1) > 1 for one in found):
         raise refuse(policy, "transforms", given, "hold FiveCrop, which every record needs", "Put it into the chain itself.")
@@ -88,7 +90,7 @@ class RandomChoice:
         weights: Any = self.p
         if weights is not None:
             given = isinstance(weights, (list, tuple)) and all(number(one) and one >= 0 for one in weights)
-            if not given or len(weights) != len(self.transforms) or not sum(weights):
+            if not given or len(weights) != len(self.transforms) or not 0 < sum(weights) < np.inf:
                 hint = "Give a number from 0 up for each operation."
                 raise refuse(self, "p", weights, f"are no weights of {len(self.transforms)} operations", hint)
             object.__setattr__(self, "p", tuple(map(float, weights)))
@@ -246,8 +248,9 @@ class RandAugment(Policy):
 
     def __post_init__(self) -> None:
         Policy.__post_init__(self)
-        if not whole(self.num_ops) or self.num_ops < 0:
-            raise refuse(self, "num_ops", self.num_ops, "is no number of operations", "Give a whole number from 0 up.")
+        if not whole(self.num_ops) or not 0 <= self.num_ops <= MOST_OPS:
+            hint = f"Give a whole number from 0 to {MOST_OPS:,}."
+            raise refuse(self, "num_ops", self.num_ops, "is no number of operations", hint)
         if not whole(self.magnitude) or not 0 <= self.magnitude < self.num_magnitude_bins:
             hint = f"Give a whole number from 0 to {self.num_magnitude_bins - 1}."
             raise refuse(self, "magnitude", self.magnitude, "is out of range", hint)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.errors import ConfigError
 from streamload.schema import PADDED, ROWS, Field, Schema
-from streamload.transforms.operations.arguments import refuse, whole
+from streamload.transforms.operations.arguments import check_name, check_word, listed, refuse, whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -81,8 +81,13 @@ class PadRagged:
             raise refuse(self, "multiple", multiple, "is no multiple", "Give a whole number from 1 up, such as 8.")
         if length is not None and multiple != 1:
             raise refuse(self, "multiple", multiple, f"does not go with length={length}", "Give one of them.")
-        _check_word(self, "longer", longer, ("raise", "cut"))
-        _check_word(self, "side", side, ("right", "left"))
+        check_word(self, "longer", longer, ("raise", "cut"))
+        if length is None and longer != "raise":
+            raise refuse(
+                self, "longer", longer, "says nothing without length=", "Give the length that records are cut to, or leave it out."
+            )
+        check_word(self, "side", side, ("right", "left"))
+        _check_names(self, mask=mask, lengths=lengths)
 
     def __repr__(self) -> str:
         return _call_text(self, PadRagged)
@@ -170,7 +175,8 @@ class PackRagged:
             object.__setattr__(self, name, one)
         if not whole(length) or length < 1:
             raise refuse(self, "length", length, "is no length", "Give the elements of a row, such as 2048.")
-        _check_word(self, "longer", longer, ("raise", "cut", "split"))
+        check_word(self, "longer", longer, ("raise", "cut", "split"))
+        _check_names(self, segments=segments, positions=positions)
 
     def __repr__(self) -> str:
         return _call_text(self, PackRagged)
@@ -235,7 +241,7 @@ def fill_of(operation: RaggedOperation, field: Field) -> NDArray[Any]:
         return filled  # Whatever the dtype is, this is what it has for nothing.
     try:
         filled[:] = value
-        kept = bool(np.all((filled == value) | (filled != filled)))
+        kept = bool(np.all((filled == value) | (filled != filled))) and (field.dtype.kind == "b" or np.asarray(value).dtype.kind != "b")
     except (TypeError, ValueError, OverflowError):
         kept = False
     if not kept:
@@ -257,15 +263,17 @@ def _call_text(operation: RaggedOperation, kind: type[Any]) -> str:
 
 
 def _names(operation: object, fields: Any) -> tuple[str, ...]:
-    names: Any = (fields,) if isinstance(fields, str) else tuple(fields) if isinstance(fields, Sequence) else ()
+    names = (fields,) if isinstance(fields, str) else listed(fields)
     if not names or not all(isinstance(one, str) and one for one in names) or len(set(names)) < len(names):
         raise refuse(operation, "fields", fields, "names no fields", 'Give a name such as "tokens", or a list of names.')
     return names
 
 
-def _check_word(operation: object, name: str, value: object, known: Sequence[str]) -> None:
-    if value not in known:
-        raise refuse(operation, name, value, "is not known", f"Give one of {', '.join(map(repr, known))}.")
+def _check_names(operation: object, **names: str | None) -> None:
+    """Raise ConfigError where a field that is added is called what none can be."""
+    for name, value in names.items():
+        if value is not None:
+            check_name(operation, name, value)
 
 
 def _replaced(operation: RaggedOperation, schema: Schema, changed: Mapping[str, tuple[tuple[int, ...], str]]) -> Schema:

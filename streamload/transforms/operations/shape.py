@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import GEOMETRY, Chain, Where
-from streamload.transforms.operations.arguments import borders_of, chance_of, filter_of, padding_of, plane_of, refuse, size_of, whole
+from streamload.transforms.operations.arguments import (
+    borders_of,
+    chance_of,
+    filter_of,
+    padding_of,
+    plane_of,
+    refuse,
+    settle_flag,
+    size_of,
+    whole,
+)
 from streamload.transforms.operations.by_chance import ByChance
 from streamload.transforms.placement import Filter, Padding, Size
 
@@ -81,7 +91,8 @@ class Resize:
             raise refuse(self, "max_size", self.max_size, "is no size", "Give a number of pixels.")
         if self.max_size is not None and isinstance(self.size, tuple):
             raise refuse(self, "max_size", self.max_size, "goes with one side alone", "Give size=256 or leave max_size out.")
-        object.__setattr__(self, "filter", filter_of(self, self.interpolation, self.antialias))
+        settle_flag(self, "antialias")
+        object.__setattr__(self, "filter", filter_of(self, self.interpolation, antialias=self.antialias))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
@@ -148,7 +159,12 @@ class RandomFlip:
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
-        if not self.axes or len(set(self.axes)) < len(self.axes) or set(self.axes) - set("DHW"):
+        if (
+            not isinstance(cast(object, self.axes), str)
+            or not self.axes
+            or len(set(self.axes)) < len(self.axes)
+            or set(self.axes) - set("DHW")
+        ):
             raise refuse(self, "axes", self.axes, "are no axes", 'Give letters out of "DHW", each once.')
 
     def apply(self, chain: Chain) -> None:

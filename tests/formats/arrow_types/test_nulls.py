@@ -187,6 +187,14 @@ def test_one_value_stands_for_nulls_of_all_columns_that_can_hold_it(tmp_path: Pa
     assert open_source(path, fill="?").nulls.keys() == {"label", "flag", "tokens"}
     assert open_source(path, fill=[]).nulls.keys() == {"label", "flag", "caption"}
     assert open_source(path, fill=0.5).nulls.keys() == {"label", "flag", "caption", "tokens"}
+    for idle in (b"?", object(), {1}):
+        with pytest.raises(
+            ConfigError, match=r"fill=.* cannot stand for nulls in any column that is read of .* such as fill=\{'"
+        ) as caught:
+            open_source(path, fill=idle)
+        assert caught.value.hint.endswith("}, or leave it out.")
+    with pytest.raises(ConfigError, match=r"fill='\?' cannot stand for nulls in any .* Give .* fill=\{'label': 0\}, or leave it out\."):
+        open_source(path, ["label"], fill="?")
     with pytest.raises(
         ConfigError, match=r"fill=\[1, 2\] cannot stand for nulls in 'tokens', which is ragged \(array\)\..* fill=\{'tokens': \[0\]\}"
     ):

@@ -122,6 +122,14 @@ def unclear_files() -> dict[str, tuple[dict[str, np.ndarray], Any, dict[str, Any
     return {
         "a vector": (whole, np.array([0.5, 2.0, 1.0]), {}, "scale_factor holds 3 different numbers"),
         "a text": (whole, "0.5", {}, "scale_factor is no number"),
+        "of a member": (
+            {"c": np.zeros(4, [("t", "i2"), ("u", "S3")])},
+            0.5,
+            {"fields": {"t": "c.t"}},
+            "what its dataset says is of a compound of members, and not of this one",
+        ),
+        "of complex numbers": ({"t": np.ones(4, "c8")}, 0.5, {}, "it says a factor or an offset of complex64"),
+        "of truth values": ({"t": np.ones(4, "?")}, 0.5, {}, "it says a factor or an offset of bool"),
         "of any length": (parts, 0.5, {"fields": {"t": "s*/t"}, "record_axis": None}, "it is packed (scale_factor 0.5, add_offset 0), and"),
     }
 
@@ -143,6 +151,30 @@ def test_physical_values_that_cannot_be_told_are_refused(case: str, tmp_path: Pa
         (note,) = [note for note in source.notes if "packed" in note]
         assert note.startswith("'t' is stored packed (")
         assert "scaled=True" not in note
+
+
+def test_a_missing_value_that_a_compound_says_is_of_no_member(tmp_path: Path):
+    """Members that are text or are of no number are delivered as they are; others say that nobody can tell."""
+    with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
+        file["c"] = np.zeros(4, [("t", "i2"), ("u", "S3")])
+        file["c"].attrs["missing_value"] = -1
+        file["plain"] = np.zeros(4, [("t", "i2")])
+    with pytest.raises(ConfigError, match=r"physical values of 'c\.t' cannot be told: what its dataset says is of a compound"):
+        open_source(tmp_path / "a.h5", ["c.t"], scaled=True)
+    with open_source(tmp_path / "a.h5", ["c.u"], scaled=True) as text, open_source(tmp_path / "a.h5", ["plain.t"], scaled=True) as source:
+        assert (text.schema["c.u"].dtype, source.schema["plain.t"].dtype) == (np.dtype("S3"), np.dtype("i2"))
+
+
+@pytest.mark.parametrize(("stored", "factor", "becomes"), [("f8", "f4", "f8"), ("f4", "f4", "f4"), ("f4", "f8", "f8"), ("i2", "f4", "f4")])
+def test_fractions_lose_no_digits_to_the_type_of_their_factor(stored: str, factor: str, becomes: str, tmp_path: Path):
+    """The type of factor and offset is that of physical values, but never narrower than that of stored fractions: as netCDF4 has it."""
+    values = np.array([1 + 2**-40, 3, -7]).astype(stored)
+    with h5py.File(tmp_path / "a.nc", "w", **WRITTEN) as file:
+        file["t"] = values
+        file["t"].attrs["scale_factor"] = np.dtype(factor).type(0.5)
+    with open_source(tmp_path / "a.nc", scaled=True) as source:
+        assert source.schema["t"].dtype == becomes
+        np.testing.assert_array_equal(source[:]["t"], (values * 0.5).astype(becomes))
 
 
 def test_vlen_records_and_sparse_rows_are_not_unpacked_in_silence(tmp_path: Path):

@@ -263,3 +263,50 @@ def test_texts_that_differ_are_never_one_number(texts: tuple[str, str], tmp_path
     with sl.open(tmp_path / "data", labels=table) as source:
         assert source.classes == {"label": tuple(sorted(texts))}
         assert source[:]["label"].tolist() == [sorted(texts).index(texts[0]), sorted(texts).index(texts[1]), sorted(texts).index(texts[0])]
+
+
+@pytest.mark.parametrize(
+    "beside", ["mnist/train.h5", "mnist/data/a.parquet", "mnist/a.zarr/x/c/0/0", "mnist/a/data.mdb", "flowers/rows.NPZ"]
+)
+def test_folders_of_datasets_with_pictures_in_them_are_no_classes(beside: str, tmp_path: Path):
+    """However many pictures each has: what else lies in them holds records, too. They are classes where that is said, or without it."""
+    for name in ("mnist", "flowers"):
+        for number in range(4):
+            write(tmp_path, [f"{name}/preview{number}.png"])
+    (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / beside).write_bytes(b"data")
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path)
+    assert (
+        caught.value.message == f"{tmp_path} holds images and, in folders of its own, other data ({beside}): which of them are the records?"
+    )
+    assert caught.value.hint == (
+        f"Open what is meant: sl.open({str(tmp_path / beside)!r}), or that folder. "
+        'Where these folders are classes of images all the same, fields=["image", "label"] says so.'
+    )
+    for options in ({"fields": ["image", "label"]}, {"split": False}):
+        with sl.open(tmp_path, **options) as source:
+            assert source.classes["label"] == ("flowers", "mnist")
+    (tmp_path / beside).unlink()
+    for alone in ("table.parquet", "mnist/features.npy"):
+        (tmp_path / alone).write_bytes(b"data")
+    with sl.open(tmp_path, labels=None, fields=["image"]) as source:
+        assert len(source) == 8
+
+
+def test_folders_that_each_hold_images_and_masks_are_read_as_pairs_or_not_at_all(tmp_path: Path):
+    """The masks would be images of a class."""
+    for name in ("a", "b"):
+        write(tmp_path, [f"{name}/images/{number}.png" for number in range(2)])
+        write(tmp_path, [f"{name}/masks/{number}.png" for number in range(2)])
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path)
+    assert caught.value.message == f"{tmp_path} holds images and masks within 'a' (images, masks): masks are no records of their own."
+    assert caught.value.hint.startswith(
+        f"Open that folder, sl.open({str(tmp_path / 'a')!r}), or several such as a list: they are read as pairs."
+    )
+    with sl.open([tmp_path / "a", tmp_path / "b"]) as source:
+        assert source.schema.names == ("image", "mask")
+        assert len(source) == 4
+    with sl.open(tmp_path, fields=["image", "label"]) as source:
+        assert len(source) == 8

@@ -43,37 +43,11 @@ def examine(
     size, and ConfigError for a dataset that cannot hold records.
     """
     plist = dataset.get_create_plist()
-    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
-    where = f"{file_path}: dataset '{path}'"
-    _check_internal(file_path, path, plist)
-    sources = virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
-    dims, axis = _extent(dataset, file_path, path, single=single)
-    kind = dataset.get_type()
-    chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
-    offset = dataset.get_offset() if layout == CONTIGUOUS else None
-    whole = DatasetInfo(
-        path=path,
-        member=(),
-        shape=dims,
-        dtype=np.dtype(np.uint8),
-        layout=layout,
-        axis=axis,
-        raw=False,
-        packed=True,
-        offset=None if offset is None else int(offset),
-        member_offset=0,
-        stride_nbytes=kind.get_size() * math.prod(dims[1:]),
-        stored_nbytes=int(dataset.get_storage_size()),
-        listed=is_listed(dataset, chunk),
-        chunk=chunk,
-        chunks=int(dataset.get_num_chunks()) if chunk else 0,
-        filters=tuple(FilterInfo(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters())),
-        fill=b"",
-        sources=sources,
-    )
+    whole = _without_members(file_path, path, dataset, plist, single=single)
+    dims = whole.shape
     found: list[DatasetInfo] = []
     odd: list[tuple[str, str]] = []
-    parts = list(members(kind))
+    parts = list(members(dataset.get_type()))
     # The library tells sizes and places as they are in memory, where a pointer stands for what is of variable length.
     as_stored = not any(one.ragged or one.why for one in parts)
     for one in parts:
@@ -84,9 +58,39 @@ def examine(
         raw = as_stored and is_raw(element_of(one.kind), one.dtype.base)
         found.append(_member_info(replace(whole, raw=raw), one, file_path, dataset, plist))
     if not found and odd:
-        raise _unsupported(odd[0][1], where, file_path, path)
+        raise _unsupported(odd[0][1], f"{file_path}: dataset '{path}'", file_path, path)
     left_out.extend(odd)
     return found
+
+
+def _without_members(file_path: str, path: str, dataset: h5d.DatasetID, plist: h5p.PropDCID, *, single: bool) -> DatasetInfo:
+    """What holds for a dataset whatever its records are made of; of a record without members, and of no dtype yet. Raises as `examine`."""
+    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
+    _check_internal(file_path, path, plist)
+    sources = virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
+    dims, axis = _extent(dataset, file_path, path, single=single)
+    chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
+    offset = dataset.get_offset() if layout == CONTIGUOUS else None
+    return DatasetInfo(
+        path=path,
+        member=(),
+        shape=dims,
+        dtype=np.dtype(np.uint8),
+        layout=layout,
+        axis=axis,
+        raw=False,
+        packed=True,
+        offset=None if offset is None else int(offset),
+        member_offset=0,
+        stride_nbytes=dataset.get_type().get_size() * math.prod(dims[1:]),
+        stored_nbytes=int(dataset.get_storage_size()),
+        listed=is_listed(dataset, chunk),
+        chunk=chunk,
+        chunks=int(dataset.get_num_chunks()) if chunk else 0,
+        filters=tuple(FilterInfo(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters())),
+        fill=b"",
+        sources=sources,
+    )
 
 
 def _extent(dataset: h5d.DatasetID, file_path: str, path: str, *, single: bool) -> tuple[tuple[int, ...], int | None]:
@@ -118,7 +122,7 @@ def _member_info(whole: DatasetInfo, one: Member, file_path: str, dataset: h5d.D
         member_offset=one.at,
         chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
         fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
-        packing=None if one.names or one.ragged not in ("", ARRAY) else packing_of(dataset, one.dtype.base),
+        packing=None if one.ragged not in ("", ARRAY) else packing_of(dataset, one.dtype.base, is_member=bool(one.names)),
         attributes="" if one.names else attributes_of(dataset),
     )
     return info if own is None else _measured(info, own.ragged, file_path, dataset)
