@@ -37,6 +37,8 @@ MODULES = ("gather", "permute", "unshuffle")
 _compiled = False
 _augments = False
 """Whether compiled kernels of augmentation are in use where the others are plain."""
+_announced: set[str] = set()
+"""What this process has said that it compiles."""
 _missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
 
@@ -83,10 +85,12 @@ def _announce(what: str, seconds: int, names: Sequence[str]) -> None:
     """Say that modules are about to be compiled, unless the cache folder has them."""
     try:
         folder = cache_folder()
-        if folder is not None and (folder / _stamp(names)).exists():
+        # Of what was said workers may not be done yet: it is not compiled again where the code is kept.
+        if folder is not None and (what in _announced or (folder / _stamp(names)).exists()):
             return
     except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # Whoever loads them will say what is wrong.
+    _announced.add(what)
     _say_compiling(f"{what}, which takes some {seconds} seconds", kept=folder is not None)
 
 
