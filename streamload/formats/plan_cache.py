@@ -96,7 +96,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "notes": source.notes,
             "classes": source.classes,
             "attributes": {name: attributes_to_json(said) for name, said in source.attributes.items()},
-            "nulls": {name: list(one) for name, one in source.nulls.items()},
+            "nulls": {name: [one.column, one.count] for name, one in source.nulls.items()},
             "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
             "masks": sorted(source.masks),
             "files": [was.path for was in source.fingerprints],
@@ -290,7 +290,10 @@ def _refuse_nonsense(column: Column, source: Source) -> None:
 
 def _refuse_loose(column: RawRagged, source: Source) -> None:
     """Raise ValueError where elements of raw ragged records would lie outside their files."""
-    sizes = np.array([was.nbytes for was in source.fingerprints], np.int64)[column.pairs.numbers]
+    pairs = column.pairs
+    if pairs.field.shape != (2,) or pairs.field.dtype.kind not in "iu" or not len(column.bases) == len(column.limits) == len(pairs.numbers):
+        raise ValueError("places of elements are none")
+    sizes = np.array([was.nbytes for was in source.fingerprints], np.int64)[pairs.numbers]
     stops = column.bases + column.limits * column.field.nbytes
     if min(int(column.bases.min(initial=0)), int(column.limits.min(initial=0))) < 0 or (stops > sizes).any():
         raise ValueError("elements lie behind the end of their file")

@@ -181,7 +181,7 @@ class Delivery:
         if self._taking:
             raise LoaderBusyError(
                 f"{what} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected.",
-                hint="Have a handler note what is to be done, and do it in the loop. state_dict() and close() may be called in it.",
+                hint="Have a handler note what is to be done, and do it in the loop; it may ask for the state, and close the loader.",
             )
 
     def _make_current(self, epoch: Epoch) -> None:

@@ -27,6 +27,8 @@ FILES_NBYTES = 1024**2
 """Files that each are a chunk are read together, up to so many bytes."""
 PROBES = 8
 """Chunks looked up in the page cache before advice is given for all of them."""
+LOOKS_LEFT_OUT = 3
+"""After chunks in files of their own were found in the page cache, so many calls for advice go by without a look: each opens files."""
 IN_SHARD = -2
 """The offset of a chunk that is not there, whose place would be in a file that is."""
 
@@ -127,11 +129,20 @@ class ChunkReader:
         self._ring_nbytes = ring_nbytes if files.past_cache else 0
         apart = any(part.numbers is not None for part in parts)
         self._together = FilesTogether.of(files.fingerprints) if apart else None
+        self._left_out = 0
+        """For how many calls more no look is taken."""
 
     @property
     def ahead(self) -> bool:
         """Whether chunks are to be read ahead and past the page cache."""
         return self._ring_nbytes > 0
+
+    def leaves_out(self) -> bool:
+        """Whether advice is to be left out this time, since what the last look found seems to go on."""
+        if self._left_out:
+            self._left_out -= 1
+            return True
+        return False
 
     def advise(self, index: int, chunks: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading chunks of a file, unless it seems to hold them already."""
@@ -140,6 +151,7 @@ class ChunkReader:
         part = self._parts[index]
         chunks = chunks[part.offsets[chunks] >= 0]
         if part.numbers is not None and self._are_cached(part, part.numbers, chunks[:: max(1, len(chunks) // PROBES)]):
+            self._left_out = LOOKS_LEFT_OUT if len(chunks) else 0
             return
         for number, chosen in part.by_file(chunks):
             self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])
