@@ -37,6 +37,8 @@ def one_each_file(source: Source) -> Source:
         classes=source.classes,
         attributes=source.attributes,
         asked=source.asked,
+        omissions=source.omissions,
+        masks=source.masks,
     )
 
 
