@@ -91,6 +91,11 @@ class Engine:
         """Process ids of the workers."""
         return self._pool.pids if self._pool is not None else []
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._closed
+
     def work(self) -> dict[str, int]:
         """The counters of all workers (`memory.progress`), by name: nanoseconds, bytes, steps and blocks. Empty after the end."""
         if self.progress is None or self._closed:
