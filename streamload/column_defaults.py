@@ -197,6 +197,10 @@ class WrappedDefaults(ColumnDefaults, ABC):
         """As the wrapped column's."""
         return self.wrapped.forward_starts
 
+    def file_of(self, record: int) -> int | None:
+        """As the wrapped column says."""
+        return self.wrapped.file_of(record)
+
     def describe(self) -> str:
         """As the wrapped column does."""
         return self.wrapped.describe()

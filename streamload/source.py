@@ -32,6 +32,7 @@ from streamload.column import (
 )
 from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
+from streamload.masked_arrays import refuse_masked
 from streamload.nulls import Nulls, advice_on_filling, advice_on_nulls, notes_on_nulls
 from streamload.omissions import Omission
 from streamload.ragged import text_arrays
@@ -271,6 +272,7 @@ class Source:
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)), dtype=np.int64)
+        refuse_masked(index, "What records are chosen by")
         numbers = np.asarray(index)
         if numbers.ndim != 1 or not (numbers.dtype.kind in "iub" or numbers.size == 0):
             raise IndexError(f"records are chosen by an integer, a slice, a list of integers or a boolean mask, not by {index!r}")

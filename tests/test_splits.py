@@ -157,9 +157,41 @@ class TestSplit:
         parts = [sl.split(late, {"a": 0.5, "b": 0.5}, stratify=name)["b"].tolist() for name in ("label", "other")]
         assert parts[0] == parts[1]
 
+    def test_zeros_of_either_sign_are_one_group(self, tmp_path: Path):
+        """Though only one of them is met among the records that are read first, and only the other later."""
+        groups = np.where(np.arange(70_000) % 2 == 1, 1.0, np.where(np.arange(70_000) < 65_536, 0.0, -0.0))
+        np.save(tmp_path / "group.npy", groups)
+        np.save(tmp_path / "complex.npy", groups * 1j)
+        data = sl.open({"group": tmp_path / "group.npy", "complex": tmp_path / "complex.npy"})
+        for field in ("group", "complex"):
+            for seed in range(8):
+                parts = sl.split(data, dict.fromkeys("abcd", 0.25), group=field, seed=seed)
+                assert sorted(map(len, parts.values())) == [0, 0, 35_000, 35_000], (field, seed)
+
+    def test_labels_that_python_does_not_sort(self, tmp_path: Path):
+        """Complex numbers are labels as others are; what is no time is none."""
+        labels = np.repeat([1 + 2j, 1 - 2j, -3], 20)
+        times = labels.real.astype("M8[D]")
+        times[7] = "NaT"
+        np.save(tmp_path / "labels.npy", labels)
+        np.save(tmp_path / "times.npy", times)
+        data = sl.open({"label": tmp_path / "labels.npy", "time": tmp_path / "times.npy"})
+        for part in sl.split(data, {"a": 0.5, "b": 0.5}, stratify="label").values():
+            assert [int((labels[part] == label).sum()) for label in np.unique(labels)] == [10, 10, 10]
+        with pytest.raises(ConfigError, match=r"stratify='time': some values are NaT\. Name a field of labels, or leave those records"):
+            sl.split(data, folds=2, stratify="time")
+
 
 class TestWhere:
     """The records that a condition takes."""
+
+    def test_records_are_not_chosen_by_what_is_masked(self, data: sl.Source):
+        """Numbers and booleans; where nothing is masked, they are as any."""
+        assert data[np.ma.array([3, 5])]["x"].tolist() == [3, 5]
+        for index in (np.ma.masked_equal([3, 5], 5), np.ma.array([True] * N, mask=BAD)):
+            with pytest.raises(ConfigError, match=r"^What records are chosen by is a masked array, [0-9]+ of whose [0-9,]+ elements are"):
+                data[index]
+        data.close()
 
     @pytest.mark.parametrize(
         ("condition", "wanted"),

@@ -53,18 +53,19 @@ class AugmentImages:
         assert job.layout is not None
         self._stage, self._readers, self._windows, self._meter = stage, readers, windows, meter
         self._seeds = [stream.seed for stream in job.streams]
-        self._columns: dict[tuple[int, str], EncodedImages] = {}
-        self._decoders: dict[str, ScratchDecoder] = {}
+        self._decoders: dict[tuple[int, str], ScratchDecoder] = {}
         self.plans = [plan for plan in stage.plans if any(image.encoded for image in (*plan.images, *plan.masks))]
         self.names = [image.name for plan in self.plans for image in (*plan.images, *plan.masks) if image.encoded]
         masks = {mask.name for plan in self.plans for mask in plan.masks}
+        alike: dict[tuple[str, int, bool], ScratchDecoder] = {}
         for number, stream in enumerate(job.streams):
             for column in stream.columns:
-                if column.field.name in self.names:
-                    images = self._columns[number, column.field.name] = cast(EncodedImages, column)
-                    spec, mask = images.options, column.field.name in masks
+                if (name := column.field.name) in self.names:
+                    spec = cast(EncodedImages, column).options
                     assert spec.mode is not None
-                    self._decoders[column.field.name] = ScratchDecoder(spec.mode, max_pixels=spec.max_pixels, mask=mask)
+                    kind = spec.mode, spec.max_pixels, name in masks
+                    alike[kind] = decoder = alike.get(kind) or ScratchDecoder(kind[0], max_pixels=kind[1], mask=kind[2])
+                    self._decoders[number, name] = decoder
         size = job.layout.batch_size
         self._sizes = {plan.images[0].name: (np.ones(size, np.int64), np.ones(size, np.int64)) for plan in self.plans}
 
@@ -124,7 +125,7 @@ class AugmentImages:
         self, draft: BatchDraft, piece: PieceRows, plan: AugmentPlan, name: str, stored: StoredRows, faults: list[Fault] | None
     ) -> None:
         """Decode and augment the rows of `stored` into the batch."""
-        view, decoder, out = stored.values.data, self._decoders[name], draft.target.fields[name]
+        view, decoder, out = stored.values.data, self._decoders[piece.stream, name], draft.target.fields[name]
         data = [view[start : start + length] for start, length in zip(stored.starts.tolist(), stored.lengths.tolist(), strict=True)]
         bad: dict[int, ImageError] = {}
         heads = [self._header(decoder, one, bad, k) for k, one in enumerate(data)]

@@ -6,20 +6,21 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, NullValueError
 from streamload.fetch.bad_records import SKIP
-from streamload.loader.augmentation import columns_and_augmentation
+from streamload.loader.augmentation import Images, augmented_images, columns_and_augmentation, in_one_mode
 from streamload.loader.options import Options
 from streamload.loader.weighing import asked_weights
 from streamload.mixtures import Mixture
 from streamload.nulls import advice_on_nulls, counted
 from streamload.order import (
     Block,
+    Custom,
     LanedOrder,
     Layout,
     Listed,
@@ -71,12 +72,16 @@ def parts_of(
                 f"batch_size={options.batch_size:,}, and the mixture has batches of {mixture.batch_size:,}: {named}.",
                 hint=f"Give batch_size={mixture.batch_size}, or other counts in mix().",
             )
+        asked = {name: {key: _of_part(getattr(options, key), name, mixture, key) for key in ARGUMENTS} for name in mixture.names}
+        complete = {name: _without_nulls(mixture.sources[name], asked[name]) for name in mixture.names}
+        images = in_one_mode({name: augmented_images(one.data, options.augment) for name, one in complete.items()})
         parts = tuple(
             _part(
                 name,
-                mixture.sources[name],
-                mixture.columns(name),
-                {key: _of_part(getattr(options, key), name, mixture, key) for key in ARGUMENTS},
+                complete[name],
+                images[name],
+                mixture.schema.names,
+                asked[name],
                 seed=part_seed(options.seed, number),
                 count=counts[number] if counts else mixture.counts[name],
                 lanes=lanes[number] if lanes else None,
@@ -91,8 +96,18 @@ def parts_of(
         raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
     source = cast(Source, data)
     asked = {key: getattr(options, key) for key in ARGUMENTS}
-    count = counts[0] if counts else options.batch_size
-    found = _part("", source, source.columns, asked, seed=options.seed, count=count, lanes=lanes[0] if lanes else None, ranks=ranks)
+    complete = _without_nulls(source, asked)
+    found = _part(
+        "",
+        complete,
+        augmented_images(complete.data, options.augment),
+        source.schema.names,
+        asked,
+        seed=options.seed,
+        count=counts[0] if counts else options.batch_size,
+        lanes=lanes[0] if lanes else None,
+        ranks=ranks,
+    )
     return (found,)
 
 
@@ -116,7 +131,7 @@ def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:
                     hint="Name parts as mix() does.",
                 )
         return named.get(name, _DEFAULTS[argument])
-    if value is not None and argument in ("indices", "weights") and not isinstance(value, str):
+    if _is_list(value, argument, mixture):
         raise ConfigError(
             f"{argument}= is one list, and the mixture has {len(mixture.sources)} parts, whose records count by themselves.",
             hint=f"Give it by name: {argument}={{{mixture.names[0]!r}: ...}}.",
@@ -124,15 +139,35 @@ def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:
     return value
 
 
+def _is_list(value: Any, argument: str, mixture: Mixture) -> bool:
+    """Whether an argument says something of each record of one part: also as a file, or as an order that is a list."""
+    if argument == "weights" and isinstance(value, str):
+        return value not in mixture.schema and os.path.exists(value)
+    return (value is not None and argument in ("indices", "weights")) or isinstance(value, Listed)
+
+
 ARGUMENTS = ("shuffle", "indices", "weights", "draws", "augment", "on_bad_record")
 """What is asked of each part."""
 _DEFAULTS = {field.name: field.default for field in fields(Options)}
 
 
+class CompleteRecords(NamedTuple):
+    """The records of a source that have no null for which nothing stands, or all of them where there are none or they may be met."""
+
+    data: Source
+    indices: Any
+    """Which of its records are chosen; None for all."""
+    complete: NDArray[np.int64] | None
+    """All records without such a null, in rising order; None where no record was left out for one."""
+    left_out: str | None
+    """What is to be said of records that are left out."""
+
+
 def _part(
     name: str,
-    data: Source,
-    columns: tuple[Column, ...],
+    records: CompleteRecords,
+    images: Images,
+    names: Sequence[str],
     asked: Mapping[str, Any],
     *,
     seed: int,
@@ -140,17 +175,15 @@ def _part(
     lanes: int | None,
     ranks: int,
 ) -> Part:
-    """One source with its order; `columns` are in the order of the fields of the first part."""
-    data, indices, left_out = _without_nulls(data, asked["indices"], str(asked["on_bad_record"]))
-    names = [column.field.name for column in columns]
-    found, augmentation = columns_and_augmentation(data, asked["augment"])
+    """One source with its order; `names` are the fields of the first part, in their order."""
+    data = records.data
+    found, augmentation = columns_and_augmentation(data, asked["augment"], images)
     by_name = {column.field.name: column for column in found}
-    spec, layout = asked_order(asked["shuffle"], indices, _layout(data))
-    listed = asked["indices"] is not None and isinstance(spec, Listed)
+    spec, layout = _asked_order(records, asked["shuffle"], asked["indices"])
+    listed = asked["indices"] is not None and isinstance(spec, Listed) and not isinstance(asked["shuffle"], Listed)
+    weighed = asked["weights"] is not None or asked["draws"] is not None
     if data.forward_only:
-        _refuse_other_orders(
-            data, spec, asked["shuffle"], weighed=asked["weights"] is not None or asked["draws"] is not None, listed=listed
-        )
+        _refuse_other_orders(data, spec, asked["shuffle"], weighed=weighed, listed=listed)
     weights = asked_weights(data, asked["weights"], draws=asked["draws"], indices=layout.indices)
     if listed and weights is not None and weights.edges is not None:
         raise ConfigError(
@@ -168,8 +201,30 @@ def _part(
         count=count,
         listed=listed,
         augmentation=augmentation,
-        left_out=left_out,
+        left_out=records.left_out,
     )
+
+
+def _asked_order(records: CompleteRecords, shuffle: object, indices: Any) -> tuple[OrderSpec, Layout]:
+    """The order that `shuffle=` and `indices=` ask for together, of the records that have no null.
+
+    A list of records counts all that were chosen, those with nulls too, and these are then missing from it. Raises ConfigError for an
+    order of the user's own where some are left out: nobody can tell whether it counts them.
+    """
+    layout = _layout(records.data)
+    if records.complete is not None:
+        spec, among = asked_order(shuffle, indices, layout)
+        if isinstance(spec, Listed) and spec is shuffle:
+            every = spec.bind(among, 0)
+            numbers = every.records(0, 0, every.n)
+            return Listed(numbers[np.isin(numbers, records.complete)]), layout
+        if isinstance(spec, Custom) and len(records.indices) < among.n:
+            raise ConfigError(
+                f"{records.left_out} An order of your own counts records, and may or may not count these.",
+                hint="Give the records that it counts, indices=data.complete()[1], or say what stands for nulls where you open the data, "
+                "fill={...}.",
+            )
+    return asked_order(shuffle, records.indices, layout)
 
 
 def _refuse_other_orders(data: Source, spec: OrderSpec, shuffle: object, *, weighed: bool, listed: bool) -> None:
@@ -189,16 +244,15 @@ def _refuse_other_orders(data: Source, spec: OrderSpec, shuffle: object, *, weig
     )
 
 
-def _without_nulls(data: Source, indices: Any, on_bad_record: str) -> tuple[Source, Any, str | None]:
-    """The data and the chosen records such that no record with a null is asked for for which nothing stands, and a word on what
-    is left out.
+def _without_nulls(data: Source, asked: Mapping[str, Any]) -> CompleteRecords:
+    """The data and the chosen records such that no record with a null is asked for for which nothing stands.
 
     Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
     """
-    known = {name: one for name, one in data.nulls.items() if one.count}
-    if not known or (indices is not None and on_bad_record != SKIP):
-        return data, indices, None
-    if on_bad_record != SKIP:
+    known, indices = {name: one for name, one in data.nulls.items() if one.count}, asked["indices"]
+    if not known or (indices is not None and asked["on_bad_record"] != SKIP):
+        return CompleteRecords(data, indices, None, None)
+    if asked["on_bad_record"] != SKIP:
         raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
     data, complete = data.complete()
     numbers = complete
@@ -206,7 +260,7 @@ def _without_nulls(data: Source, indices: Any, on_bad_record: str) -> tuple[Sour
         numbers = chosen(indices, len(data))
         numbers = numbers[np.isin(numbers, complete)]
     left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
-    return data, numbers, left_out
+    return CompleteRecords(data, numbers, complete, left_out)
 
 
 def _layout(data: Source) -> Layout:

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.masked_arrays import refuse_masked
 
 
 def given_array(value: object, *, name: str, holds: str) -> NDArray[Any]:
     """The array that `value` is, or that the file of that path holds.
 
-    `name` is the argument, and `holds` what it should hold, for the ConfigError that is raised where there is no array.
+    `name` is the argument, and `holds` what it should hold, for the ConfigError that is raised where there is no array, or one some of
+    which is masked.
     """
     if not isinstance(value, (str, os.PathLike)):
+        refuse_masked(value, name)
         try:
             return np.asarray(value)
         except ValueError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, shortened
+from streamload.masked_arrays import refuse_masked
 from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
@@ -251,6 +252,7 @@ class CustomOrder:
             returned = self.order.records(epoch, start, stop)
         except Exception as error:  # Also StopIteration, which would silently end the loop that asked.
             raise _failed(name, error) from error
+        refuse_masked(returned, f"What {name} returned")
         try:
             answer = np.asarray(returned)
         except Exception as error:

@@ -72,8 +72,9 @@ class Labels:
     def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """The number of each value. Raises ConfigError for values that cannot be labels: too many, or not equal to themselves."""
         distinct, inverse = np.unique(values, return_inverse=True)
-        if distinct.dtype.kind == "f" and np.isnan(distinct).any():
-            raise ConfigError(f"{self._said}: some values are NaN.", hint="Name a field of labels, or leave those records out.")
+        if distinct.dtype.kind in "fcmM" and (distinct != distinct).any():
+            nothing = "NaT" if distinct.dtype.kind in "mM" else "NaN"
+            raise ConfigError(f"{self._said}: some values are {nothing}.", hint="Name a field of labels, or leave those records out.")
         numbers = [self._known.setdefault(value, len(self._known)) for value in distinct.tolist()]
         if len(self._known) > MOST_LABELS:
             raise ConfigError(
@@ -89,7 +90,7 @@ class Labels:
 
     def settle(self) -> None:
         """Number the values that were counted as they are sorted, in whatever order they were met."""
-        values = sorted(self._known)
+        values = sorted(self._known, key=lambda value: (value.real, value.imag) if isinstance(value, complex) else value)
         self.counts = self.counts[[self._known[value] for value in values]]
         self._known = {value: number for number, value in enumerate(values)}
 
@@ -97,6 +98,8 @@ class Labels:
 def hashed(values: NDArray[Any], seed: int, buckets: int) -> NDArray[np.int64]:
     """A bucket for each value; equal values have the same one, whatever their type is called."""
     distinct, inverse = np.unique(values, return_inverse=True)
+    if distinct.dtype.kind in "fc":
+        distinct = distinct + 0.0  # Which of 0.0 and -0.0 stands for both depends on which is met first.
     prefix = str(seed).encode()
     found = [hashlib.blake2b(prefix + b"\0" + str(one).encode(), digest_size=8).digest() for one in distinct.tolist()]
     return (np.frombuffer(b"".join(found), "<u8") % np.uint64(buckets)).astype(np.int64)[inverse.reshape(-1)]

@@ -86,6 +86,9 @@ def listed_numbers(numbers: Sequence[int] | NDArray[Any] | str | os.PathLike[str
     found = given_array(numbers, name="numbers=", holds="record numbers")
     if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
         raise ConfigError(f"Listed holds {found.dtype} of shape {found.shape}.", hint="Give record numbers as integers, in one dimension.")
+    if found.dtype.kind == "u" and found.size and int(found.max()) >= 2**63:
+        at = int(found.argmax())
+        raise ConfigError(f"Listed: number {at} of the list is record {int(found[at])}.", hint="Record numbers count from 0, below 2**63.")
     return found if found.dtype == np.int64 else found.astype(np.int64)
 
 

@@ -166,7 +166,8 @@ def _checked(stretch: NDArray[Any], at: int, n: int) -> NDArray[np.float64]:
         raise ConfigError(f"weights= holds {values.dtype} of shape {values.shape}.", hint="Give one number a record, in one dimension.")
     if at + len(values) > n:
         raise ConfigError(f"weights= holds more than the data's {n:,} records.", hint="Give one weight for each record.")
-    values = values.astype(np.float64)
+    with np.errstate(over="ignore"):  # What is too large for float64 is named below.
+        values = values.astype(np.float64)
     wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
     if wrong.size:
         raise ConfigError(f"weights[{at + int(wrong[0])}] is {values[wrong[0]]}.", hint="Weights are finite numbers, 0 (never) or above.")

@@ -54,9 +54,15 @@ class Fingerprint:
         return self.device, self.inode, self.nbytes, self.mtime_ns
 
 
+def mtime_of(status: os.stat_result) -> int:
+    """Time of change in ns as 64 bits with a sign hold it: a date beyond the year 2262 wraps round, and tells files apart as well."""
+    mtime_ns = status.st_mtime_ns
+    return mtime_ns if -(2**63) <= mtime_ns < 2**63 else (mtime_ns + 2**63) % 2**64 - 2**63
+
+
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
     """The part of `os.stat` that a fingerprint compares."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, mtime_of(status)
 
 
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
@@ -108,7 +114,7 @@ def recheck(was: Fingerprint) -> None:
             f"{was.path} is gone: {error.strerror}.", hint="Put the file back, and open the source again.", path=was.path
         ) from error
     # Field by field: this runs once a step and file.
-    if status.st_mtime_ns != was.mtime_ns or status.st_size != was.nbytes or status.st_ino != was.inode or status.st_dev != was.device:
+    if mtime_of(status) != was.mtime_ns or status.st_size != was.nbytes or status.st_ino != was.inode or status.st_dev != was.device:
         raise changed(was, status)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.masked_arrays import refuse_masked
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.transforms.draws import batch_words
@@ -46,6 +47,8 @@ class BatchTransform:
                 f"the batch transform returned {type(result).__name__}, where a dict of arrays was expected.",
                 hint='Return the fields by name: return {"image": images, "label": labels}.',
             )
+        for name, value in result.items():
+            refuse_masked(value, f"the batch transform's field {name!r}")
         return {str(name): value if isinstance(value, Ragged) else _native(np.asarray(value)) for name, value in result.items()}
 
     @staticmethod

@@ -90,7 +90,9 @@ class Chain:
     draws: Draws
     placement: Placement
     channels: int
-    """Of the images, as colour finds them."""
+    """Of the images, as colour finds them: `set_channels` changes it."""
+    most_channels: int = field(init=False, default=0)
+    """The most that they have had between two steps so far: what planes must have room for."""
     depth: Placement | None = None
     """Of volumes, where planes come from: as `placement`, of an image that is one pixel wide. None of images."""
     crop: int = 0
@@ -104,10 +106,17 @@ class Chain:
     """The records that the operation at hand applies to, since those around it say so."""
     _names: list[str] = field(default_factory=list[str])
 
+    def __post_init__(self) -> None:
+        self.most_channels = self.channels
+
     @property
     def sizes(self) -> tuple[Whole, Whole]:
         """Heights and widths as they are now; one number for all where it is known of those at hand."""
         return self.placement.known or self.placement.size
+
+    def set_channels(self, channels: int) -> None:
+        """Images have so many channels from here on."""
+        self.channels, self.most_channels = channels, max(self.most_channels, channels)
 
     def run(self, operations: Sequence[Operation]) -> None:
         """Let operations add what they do, one after the other."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamload.column import Fault
 from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain, shortened, without_frames
+from streamload.masked_arrays import refuse_masked
 from streamload.order import key
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
@@ -102,6 +103,7 @@ class RecordTransform:
                 if name in elements_of:
                     elements_of[name].append(_elements(value, fields[name], record))
                     continue
+                refuse_masked(value, f"the transform's field {name!r} of record {record}")
                 array, place = np.asarray(value), out[name]
                 if array.shape != place.shape[1:] or not _fits(array.dtype, place.dtype):
                     raise SchemaMismatchError(
@@ -146,8 +148,8 @@ class RecordTransform:
 
 
 def _fits(dtype: np.dtype[Any], place: np.dtype[Any]) -> bool:
-    """Whether values of a dtype go into a place as they are: they are of the same, or shorter strings of its kind."""
-    return dtype == place or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
+    """Whether values of a dtype go into a place as they are: of the same in any order of bytes, or shorter strings of its kind."""
+    return dtype.newbyteorder("=") == place or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
 
 
 def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
@@ -160,8 +162,9 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
         return np.frombuffer(value.encode(), np.uint8)
     if field.ragged == BYTES and isinstance(value, bytes):
         return np.frombuffer(value, np.uint8)
+    refuse_masked(value, f"the transform's field {field.name!r} of record {record}")
     array = np.asarray(value)
-    if field.ragged != ARRAY or array.dtype != field.dtype or array.ndim == 0 or array.shape[1:] != field.shape:
+    if field.ragged != ARRAY or array.dtype.newbyteorder("=") != field.dtype or array.ndim == 0 or array.shape[1:] != field.shape:
         what = f"{array.dtype} {array.shape}" if isinstance(value, np.ndarray) else type(value).__name__
         raise SchemaMismatchError(
             f"the transform's field {field.name!r} is {what} for record {record}, and was found to be: {field}.",
@@ -169,7 +172,7 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
             dataset=field.name,
             records=(record, record + 1),
         )
-    return array.copy()
+    return array.astype(field.dtype)
 
 
 def is_of_data(error: TransformError) -> bool:

@@ -51,8 +51,7 @@ def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
     steps += chain.colors
     steps.append(_output(chain, image, out))
     steps += [_erasing(one, chain.channels, out) for one in chain.erased]
-    most = max(image.channels, chain.channels)
-    return assemble(steps, chain.placement.records, elements=most * _pixels(chain.placement))
+    return assemble(steps, chain.placement.records, elements=chain.most_channels * _pixels(chain.placement))
 
 
 def mask_steps(chain: Chain, mask: StoredImage, fill: int) -> Steps:

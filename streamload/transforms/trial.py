@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamload.errors import ConfigError
+from streamload.masked_arrays import refuse_masked
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
 
@@ -44,6 +45,7 @@ def form_of(name: str, value: Any, stored: Schema) -> ReturnedForm:
         return ReturnedForm(width, np.shape(value), "")
     if isinstance(text := scalar_of(value), (str, bytes)):
         return ReturnedForm(np.dtype(np.uint8), (), TEXT if isinstance(text, str) else BYTES)
+    refuse_masked(value, f"the transform's field {name!r}")
     array = np.asarray(value)
     if array.dtype.hasobject:
         raise ConfigError(

@@ -112,6 +112,10 @@ def of_nulls() -> Iterator[Case]:
         lambda **options: sl.open("holes.parquet", **options)["label"],
     ):
         yield case(call, {}, "fill={'label': 0}")
+    own = type("Own", (), {"records": lambda self, epoch, start, stop: np.arange(start, stop)})()
+    holes, filled = sl.open("holes.parquet"), ("fill={...}", {"data": sl.open("holes.parquet", fill={"label": 0})})
+    counting = ("indices=data.complete()[1]", {"indices": holes.complete()[1]})
+    yield case(loaded(holes), {"shuffle": own, "on_bad_record": "skip"}, counting, filled)
 
 
 def of_ranks(data: sl.Source) -> Iterator[Case]:

@@ -141,6 +141,7 @@ def test_its_error_names_the_batch(path: Path, workers: int) -> None:
         (lambda batch: {"label": batch["label"][:1]}, "shape"),
         (lambda batch: {"label": np.array([object()] * len(batch["label"]))}, "dtype object"),
         (lambda batch: {"label": 3}, "shape"),
+        (lambda batch: {"label": np.ma.masked_less(batch["label"], 50)}, "the batch transform's field 'label' is a masked array"),
     ],
 )
 def test_what_is_no_batch_is_refused(path: Path, result: Any, says: str) -> None:

@@ -66,6 +66,17 @@ def test_an_empty_list_is_an_empty_epoch() -> None:
         pytest.param([-1], r"Listed: number 0 of the list is record -1", id="negative"),
         pytest.param([[1]], r"Listed holds int64 of shape \(1, 1\)\. Give record numbers as integers, in one dim", id="two dimensions"),
         pytest.param([0.5], r"Listed holds float64 of shape \(1,\)", id="floats"),
+        pytest.param(
+            np.array([3, 2**64 - 1], np.uint64),
+            r"Listed: number 1 of the list is record 18446744073709551615\. Record numbers count from 0, below 2\*\*63\.$",
+            id="beyond int64",
+        ),
+        pytest.param(
+            np.ma.masked_greater(np.arange(10), 6),
+            r"numbers= is a masked array, 3 of whose 10 elements are masked: what lies under the mask is no value\. "
+            r"Give what is meant: array\.filled\(value\), or array\.compressed\(\) without what is masked\.$",
+            id="masked",
+        ),
         pytest.param([True], r"Listed holds bool of shape \(1,\)", id="booleans"),
         pytest.param("no.npy", r"numbers='no\.npy' cannot be read: .* Name a \.npy file of record numbers \(numpy\.save", id="no file"),
     ],

@@ -284,6 +284,8 @@ def test_a_sorted_file_of_indices_is_not_copied(tmp_path: Path) -> None:
             r"Give a mask as booleans, indices\.astype\(bool\), and record numbers as indices\.astype\(int\)\.$",
             id="mask of bytes",
         ),
+        pytest.param(np.ma.masked_less(np.arange(10), 3), r"indices= is a masked array, 3 of whose 10 elements are", id="masked"),
+        pytest.param(np.ma.array([True] * 10, mask=[True] * 10), r"indices= is a masked array, 10 of whose 10", id="masked booleans"),
         pytest.param([0.5], r"indices= holds float64 of shape \(1,\)\. Give record numbers as integers", id="floats"),
         pytest.param([[1, 2]], r"indices= holds int64 of shape \(1, 2\)", id="two dimensions"),
         pytest.param(3, r"indices= holds int64 of shape \(\)", id="one number"),
@@ -367,6 +369,11 @@ def test_an_order_of_ones_own_counts_within_a_subset() -> None:
         pytest.param([], r"returned 0 record numbers for 2 positions", id="none"),
         pytest.param([1, 10], r"returned record 10 at position 5; there are 10 records\. Record numbers count from 0\.", id="too large"),
         pytest.param([-1, 10], r"returned record -1 at position 4", id="negative"),
+        pytest.param(
+            np.ma.array([1, 2], mask=[0, 1]),
+            r"What Answering\.records\(0, 4, 6\) returned is a masked array, 1 of whose 2 elements",
+            id="masked",
+        ),
         pytest.param(np.array([2**64 - 1, 0], np.uint64), r"returned record 18446744073709551615 at position 4", id="beyond int64"),
     ],
 )

@@ -253,6 +253,8 @@ def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
     [
         pytest.param([1, -1], None, r"weights\[1\] is -1\.0\. Weights are finite numbers, 0 \(never\) or above\.$", id="negative"),
         pytest.param([1, np.nan], None, r"weights\[1\] is nan\.", id="not a number"),
+        pytest.param(np.array([1, "1e4000"]).astype(np.longdouble), None, r"weights\[1\] is inf\.", id="beyond float64"),
+        pytest.param(np.ma.array([1, 2], mask=[1, 0]), None, r"weights= is a masked array, 1 of whose 2 elements", id="masked"),
         pytest.param([np.inf, 1], None, r"weights\[0\] is inf\.", id="infinite"),
         pytest.param([0, 0], None, r"weights= are all zero: no record can be drawn\. Give weights above 0 for", id="all zero"),
         pytest.param([1.7e308, 1e308], None, r"add up to more than a float64 can hold: .*\. Divide them all by the", id="too large"),

@@ -306,3 +306,14 @@ def test_colour_is_for_levels_of_one_byte() -> None:
     assert out.dtype == np.uint16
     with pytest.raises(sl.ConfigError, match=r'dtype="uint16" is not made of uint8\. Give dtype="float32"'):
         augmented(Augment("image", dtype="uint16"), {"image": photographs()})
+
+
+def test_planes_have_room_for_channels_that_are_there_between_two_steps_alone() -> None:
+    """Grey images that become three channels on the way, and one again: memory behind the planes would be written to."""
+    images = photographs((40, 32, 1))
+    chain = Augment("image", ops.Grayscale(3), ops.ColorJitter(0.4, 0.4), ops.Grayscale(1), stored="HWC")
+    (plan,) = augmentation_of(chain, schema_of({"image": images})).plans
+    assert plan.planes_nbytes >= 2 * 3 * 40 * 32
+    ours = augmented(chain, {"image": images})
+    assert same(ours, augmented(chain, {"image": images}, compiled=False))
+    assert ours["image"].shape == images.shape

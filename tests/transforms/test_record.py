@@ -17,7 +17,7 @@ from streamload.fetch.draft import BatchDraft
 from streamload.fetch.tasks import StepTask
 from streamload.fetch.transform_records import Workspace
 from streamload.order.shares import StepPiece
-from streamload.schema import Field, Schema
+from streamload.schema import ARRAY, Field, Schema
 from streamload.transforms.record import RecordTransform, received_error, transform_error
 from streamload.transforms.trial import schema_of
 
@@ -182,6 +182,26 @@ def test_records_that_differ_are_named(function: Callable[..., Any], said: str) 
     assert caught.value.records == (13, 14)
 
 
+MASKED = np.ma.masked_equal([1, 2], 2)
+
+
+def test_what_lies_under_a_mask_is_not_delivered_for_a_later_record_either() -> None:
+    masked = np.ma.masked_equal(np.ones((2, 2), "u1"), 1)
+    with pytest.raises(ConfigError, match=r"the transform's field 'image' of record 13 is a masked array, 4 of whose 4 elements"):
+        applied(changing(image=masked))
+    assert applied(changing(image=np.ma.array(np.ones((2, 2), "u1"))))["image"][3].tolist() == [[1, 1], [1, 1]], "none of it masked"
+
+
+def test_results_may_be_in_any_order_of_bytes() -> None:
+    """For some records or for all, of one length or of several: what comes out is as this machine has it."""
+    out = applied(lambda record: {"wide": record["label"].astype(">i4"), "texts": np.array(["é"]).astype(">U2")})
+    assert (out["wide"].dtype, out["wide"].tolist()) == (np.dtype(np.int32), [10, 11, 12, 13])
+    assert out["texts"].tolist() == [["é"]] * 4
+    made = transforming(lambda record: {"list": np.arange(record["label"] - 9, dtype=">f4")})
+    lists = made.apply(np.arange(10, 14), {}, seed=0, epoch=0, start=0, ragged=[Field("list", np.dtype(np.float32), (), ARRAY)])["list"]
+    assert [(one.dtype, one.tolist()) for one in lists] == [(np.dtype(np.float32), list(range(count))) for count in (1, 2, 3, 4)]
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -189,8 +209,9 @@ def test_records_that_differ_are_named(function: Callable[..., Any], said: str) 
         (None, "the transform returned NoneType for record 10"),
         ({"x": object()}, "the transform's field 'x' is of dtype object, which cannot lie in shared memory"),
         ({"x": ["a", None]}, "the transform's field 'x' is of dtype object"),
+        ({"x": MASKED}, "the transform's field 'x' is a masked array, 1 of whose 2 elements are masked: what lies under the mask is no"),
     ],
-    ids=["a tuple", "nothing", "an object", "a list with None"],
+    ids=["a tuple", "nothing", "an object", "a list with None", "a masked array"],
 )
 def test_results_that_cannot_be_delivered_are_refused(result: Any, said: str) -> None:
     with pytest.raises(ConfigError) as caught:

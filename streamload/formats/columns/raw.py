@@ -89,6 +89,10 @@ class RawRecords(ColumnDefaults):
         offsets = self.offsets[runs] + (firsts - begins) * nbytes
         return np.stack([self.numbers[runs], offsets, offsets + counts * nbytes], axis=1).astype(np.int64)[counts > 0]
 
+    def file_of(self, record: int) -> int | None:
+        """That of its run."""
+        return int(self.numbers[int(np.searchsorted(self.starts, record, side="right")) - 1])
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset, without the library of the format."""
         return RawReader(self, files, meter)

@@ -13,6 +13,7 @@ from streamload.column_defaults import WrappedDefaults
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.images.column import EncodedImages
 from streamload.nulls import Nulls
 from streamload.schema import Field
 from streamload.source import Column, Lengths, Measured, NullableColumn, RaggedColumn, ReadStats, Source, measured_of
@@ -31,6 +32,8 @@ class JoinedColumn(WrappedDefaults):
     """The number here of the other source's first file."""
     files: int
     """How many it has."""
+    starts: NDArray[np.int64] | None = None
+    """The first record of each of them, and the number of records; None where the column itself says which file a record is in."""
 
     @property
     def wrapped(self) -> Column:
@@ -58,7 +61,7 @@ class JoinedColumn(WrappedDefaults):
         stored = self.column.encoded
         if stored is None:
             return None
-        return JoinedColumn(field=replace(stored.field, name=self.field.name), column=stored, first=self.first, files=self.files)
+        return replace(self, field=replace(stored.field, name=self.field.name), column=stored)
 
     @property
     def decode_options(self) -> Any:
@@ -85,8 +88,10 @@ class JoinedColumn(WrappedDefaults):
         return None if runs is None else np.add(runs, (self.first, 0, 0))
 
     def file_of(self, record: int) -> int | None:
-        """As the column says, counted here."""
+        """As the column or the other source says, counted here: this source's `file_starts` are those of all files."""
         number = self.column.file_of(record)
+        if number is None and self.starts is not None:
+            number = int(np.searchsorted(self.starts, record, side="right")) - 1
         return None if number is None else number + self.first
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
@@ -95,7 +100,7 @@ class JoinedColumn(WrappedDefaults):
 
     def filled(self) -> Column:
         """The column, which may hold nulls, with something in their place."""
-        return _renamed(cast(NullableColumn, self.column).filled(), self.field.name, self.first, self.files)
+        return replace(self, column=cast(NullableColumn, self.column).filled())
 
     def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
         """As the column's, which may hold nulls."""
@@ -167,7 +172,7 @@ def join(sources: Mapping[str, Source]) -> Source:
     attributes: dict[str, Mapping[str, Any]] = {}
     nulls: dict[str, Nulls] = {}
     for name, source in sources.items():
-        columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
+        columns.append(_renamed(source.columns[0], name, source, len(fingerprints)))
         fingerprints.extend(source.fingerprints)
         if source.classes:
             classes[name] = source.classes[source.schema.names[0]]
@@ -194,10 +199,15 @@ def join(sources: Mapping[str, Source]) -> Source:
     )
 
 
-def _renamed(column: Column, name: str, first: int, count: int) -> Column:
+def _renamed(column: Column, name: str, source: Source, first: int) -> Column:
+    """A column of `source`, whose first file is number `first` of the whole."""
     field = replace(column.field, name=name)
     if isinstance(column, RawRecords):
         return replace(column, field=field, numbers=(column.numbers + first).astype(np.int32))
     if isinstance(column, (InMemory, InMemoryRagged)):
         return replace(column, field=field)
-    return JoinedColumn(field=field, column=column, first=first, files=count)
+    if isinstance(column, EncodedImages):
+        return replace(column, field=field, inner=cast(RaggedColumn, _renamed(column.inner, name, source, first)))
+    files = len(source.fingerprints)
+    starts = source.file_starts if len(source.file_starts) == files + 1 else None
+    return JoinedColumn(field=field, column=column, first=first, files=files, starts=starts)

@@ -15,6 +15,7 @@ from streamload.errors import SourceError
 from streamload.formats.naming.image_names import is_passed_over
 from streamload.formats.partitions import leads_up
 from streamload.kernels import identity_kernels
+from streamload.storage.files import identity_of
 
 LOOKING_THREADS = 8
 """Threads that ask the system for names, sizes and times: what they wait for is a disk, or a server."""
@@ -94,8 +95,7 @@ def _listed(path: str) -> FolderEntries:
         ) from error
     # By code points, as Python sorts text: bytes sort alike but for names that are no UTF-8.
     names.sort(key=None if b"".join(names).isascii() else os.fsdecode)
-    identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-    return FolderEntries(path=path, identity=identity, names=names, identities=np.zeros((len(names), 5), np.int64))
+    return FolderEntries(path=path, identity=identity_of(status), names=names, identities=np.zeros((len(names), 5), np.int64))
 
 
 def _look_at(folders: Sequence[FolderEntries], pool: _Pool) -> None:

@@ -112,7 +112,7 @@ class Grayscale:
             )
         chain.note()
         chain.color("grayscale", self.num_output_channels)
-        chain.channels = self.num_output_channels
+        chain.set_channels(self.num_output_channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import pytest
 from contract import assert_delivers
 from hdf5_files import write
 
+import streamload as sl
 from streamload import testing
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError
 from streamload.formats.derived.joined import FileRange
@@ -136,3 +137,45 @@ def test_what_sources_say_of_their_fields_and_files_is_kept(tmp_path: Path):
     with open_source(parts) as source:
         assert source.masks == {"mask"}
         assert [one.count for one in source.omissions] == [1, 1]
+
+
+def damaged_images(path: Path, sizes: list[int], bad: int) -> Path:
+    """A Parquet file of square PNG of these sizes, each of one level, 10 times its number; one of them is cut off."""
+    images = [imagecodecs.png_encode(np.full((size, size, 3), 10 * number, np.uint8)) for number, size in enumerate(sizes)]
+    images[bad] = images[bad][:30]
+    pq.write_table(pa.table({"image": images}), path)
+    return path
+
+
+@pytest.mark.parametrize("first", ["image", "label"])
+@pytest.mark.parametrize("sizes", [[16] * 8, [16, 17] * 4], ids=["one size", "two sizes"])
+def test_joined_images_are_augmented_and_bad_ones_named_by_their_own_file(tmp_path: Path, sizes: list[int], first: str):
+    """Whichever field is named first, and wherever the files of the other begin."""
+    paths = {"image": damaged_images(tmp_path / "images.parquet", sizes, 5), "label": [tmp_path / "0.npy", tmp_path / "1.npy"]}
+    for number, path in enumerate(paths["label"]):
+        np.save(path, np.arange(4) + 4 * number + 50)
+    source = open_source({first: paths.pop(first), **paths})
+    chain = sl.Augment("image", sl.Resize((8, 8)))
+    with sl.Loader(source, batch_size=8, shuffle=False, num_workers=0, augment=chain, on_bad_record="skip") as loader:
+        (batch,) = loader
+        (bad,) = loader.bad_records
+    assert batch.records.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    assert (batch["label"] == batch.records + 50).all()
+    assert (batch["image"] == 10 * batch.records[:, None, None, None]).all()
+    assert bad.why.startswith(f"{tmp_path / 'images.parquet'}: record 5 of 'image' is a PNG that cannot be decoded")
+    source.close()
+
+
+def test_joined_columns_say_which_file_a_record_is_in(tmp_path: Path):
+    """Raw records and compressed ones, whose files begin at other records than those of the other fields."""
+    for number, (start, stop) in enumerate([(0, 3), (3, 10)]):
+        np.save(tmp_path / f"x{number}.npy", np.zeros((stop - start, 300)))
+        write(tmp_path / f"z{number}.h5", z=(np.zeros((stop - start, 300)), {"chunks": (2, 300), "compression": "gzip"}))
+    np.save(tmp_path / "y.npy", np.zeros((10, 200)))
+    source = open_source({"y": tmp_path / "y.npy", "z": str(tmp_path / "z*.h5"), "x": str(tmp_path / "x*.npy")})
+    found = {
+        column.field.name: [Path(source.fingerprints[column.file_of(record)].path).name for record in (0, 2, 3, 9)]
+        for column in source.columns
+    }
+    assert found == {name: [f"{name}{n}.{end}" for n in (0, 0, 1, 1)] for name, end in (("z", "h5"), ("x", "npy"))} | {"y": ["y.npy"] * 4}
+    source.close()

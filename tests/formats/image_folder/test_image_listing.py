@@ -214,6 +214,16 @@ def test_names_that_are_no_utf_8_sort_as_text_does(tmp_path: Path):
     assert [*map(os.fsdecode, found.names)] == sorted(os.listdir(tmp_path))
 
 
+def test_images_of_a_late_date_are_read_as_others_are(tmp_path: Path):
+    """Dates that 64 bits do not hold in ns, of files and of folders."""
+    for number in range(4):
+        save(tmp_path / "a" / f"{number}.bmp", number)
+    for path in (tmp_path / "a" / "2.bmp", tmp_path / "a"):
+        os.utime(path, (0, 13_569_465_600))  # The year 2400.
+    with sl.Loader(sl.open(tmp_path), batch_size=2, num_workers=0, shuffle=False) as loader:
+        assert [batch["image"][:, 0, 0, 0].tolist() for epoch in loader.epochs(2) for batch in epoch] == [[0, 1], [2, 3]] * 2
+
+
 def test_compiled_and_plain_kernels_say_the_same_of_files(tmp_path: Path):
     """Of folders, links, devices, and of what is not there."""
     (tmp_path / "a").write_bytes(b"123")
@@ -221,7 +231,9 @@ def test_compiled_and_plain_kernels_say_the_same_of_files(tmp_path: Path):
     os.symlink("a", tmp_path / "link")
     os.symlink("nowhere", tmp_path / "loose")
     os.utime(tmp_path / "a", ns=(5, -(10**9) + 7))
-    names = [b"a", b"folder", b"link", b"loose", b"none", b"/dev/null"]
+    (tmp_path / "late").touch()
+    os.utime(tmp_path / "late", (0, 13_569_465_600))  # The year 2400, in more ns than 63 bits hold; some file systems have no such year.
+    names = [b"a", b"folder", b"link", b"loose", b"none", b"/dev/null", b"late"]
     starts = np.cumsum([0, *(len(name) + 1 for name in names)])
     found = np.ones((2, len(names), 5), np.int64)
     fd = os.open(tmp_path, os.O_RDONLY)
@@ -230,7 +242,7 @@ def test_compiled_and_plain_kernels_say_the_same_of_files(tmp_path: Path):
             kernels.identities(fd, b"\0".join(names) + b"\0", starts, found[number])
     finally:
         os.close(fd)
-    there = [True, True, True, False, False, True]
+    there = [True, True, True, False, False, True, True]
     np.testing.assert_array_equal(found[0, there], found[1, there])
     assert (found[:, [3, 4], 4] == -1).all()
     assert found[0, 0].tolist()[2:4] == [3, -(10**9) + 7]
