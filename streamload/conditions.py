@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.comparisons import as_utf8, compared, is_text
 from streamload.errors import ConfigError
 
 MOST_CHARACTERS = 1000
@@ -22,6 +23,13 @@ MOST_SHOWN = 300
 NO_CLASS = np.iinfo(np.int64).min
 """Stands for a name that is none of the classes that it is compared with: equal to no number of a class."""
 HINT = 'Compare fields with numbers, texts or each other: "label in (3, 5) and not width < 64", "label == \'cat\'".'
+
+MEANT = {
+    **dict.fromkeys(("true", "TRUE", "false", "FALSE"), "Truth values are written True and False."),
+    **dict.fromkeys(("nan", "NaN", "NAN"), 'What is not a number is equal to nothing, itself included: "x != x".'),
+    **dict.fromkeys(("inf", "Infinity"), "What is larger than all numbers is written 1e999."),
+}
+"""What is to be said of words that other languages have for values, where there is no field of that name."""
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -51,6 +59,9 @@ class Condition:
         tree = _parsed(text)
         if tree is None:
             raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=_meant_comparison(text, said) or HINT)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):  # Python's grammar makes one letter of some that look alike, such as two kinds of µ.
+                node.id = ast.get_source_segment(text.strip(), node) or node.id
         self._tree = tree
         self.names = tuple(dict.fromkeys(self._names(self._tree)))
         if not self.names:
@@ -92,6 +103,8 @@ class Condition:
             node, sign = node.operand, -1
         if not isinstance(node, ast.Constant) or not isinstance(node.value, (bool, int, float, str)):
             raise self._refused(f"{ast.unparse(node)[:60]!r} is neither a field nor a number or text")
+        if isinstance(node.value, str) and sign < 0:
+            raise self._refused(f"{'-' + ast.unparse(node)[:60]!r} is a text with a sign")
         return node.value if isinstance(node.value, str) else sign * node.value
 
     def holds(self, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
@@ -101,7 +114,7 @@ class Condition:
         compared by their names. Raises ConfigError where that leaves no order: names of classes, and numbers in two lists, have none.
         """
         for name in self.names:
-            if taken[name].ndim != 1 or taken[name].dtype.kind not in "buifSU":
+            if taken[name].ndim != 1 or taken[name].dtype.kind not in "buifSUO":
                 raise ConfigError(f"{self.said}: {_quoted(name)} holds no single numbers.", hint="Ask about small fields, such as labels.")
         return np.asarray(self._held(self._tree, taken, classes), np.bool_)
 
@@ -121,20 +134,26 @@ class Condition:
         return result
 
     def _compared(self, left: ast.expr, operation: ast.cmpop, right: ast.expr, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> Any:
-        named = next((one.id for one in (left, right) if isinstance(one, ast.Name)), None)
         if isinstance(operation, (ast.In, ast.NotIn)):
             assert isinstance(right, (ast.Tuple, ast.List, ast.Set))
-            here = self._value(left, named, taken, classes)
-            found = [self._result(operator.eq, here, self._value(one, named, taken, classes)) for one in right.elts]
-            inside = np.logical_or.reduce(found) if found else np.zeros(np.shape(here), np.bool_)
+            found = [self._result(operator.eq, *self._sides(left, one, taken, classes)) for one in right.elts]
+            inside = np.logical_or.reduce(found) if found else np.False_
             return np.logical_not(inside) if isinstance(operation, ast.NotIn) else inside
         compare = COMPARISONS[type(operation)]
         if compare not in (operator.eq, operator.ne):
             self._check_order(left, operation, right, classes)
-        here, there = self._value(left, named, taken, classes), self._value(right, named, taken, classes)
-        if isinstance(left, ast.Name) and isinstance(right, ast.Name):
-            there = _renumbered(there, tuple(classes.get(right.id, ())), tuple(classes.get(left.id, ())))
-        return self._result(compare, here, there)
+        return self._result(compare, *self._sides(left, right, taken, classes))
+
+    def _sides(self, left: ast.expr, right: ast.expr, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> tuple[Any, Any]:
+        """What is compared: arrays of fields' values, numbers, or texts. Classes are numbers that are equal where their names are."""
+        named = next((one.id for one in (left, right) if isinstance(one, ast.Name)), None)
+        here, there = (self._value(one, named, taken, classes) for one in (left, right))
+        words, others = (tuple(classes.get(one.id, ())) if isinstance(one, ast.Name) else () for one in (left, right))
+        if words and others:
+            return _by_first(here, words), _by_first(_renumbered(there, others, words), words)
+        if any(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in (left, right)):
+            here, there = _by_first(here, words), _by_first(there, others)
+        return here, there
 
     def _check_order(self, left: ast.expr, operation: ast.cmpop, right: ast.expr, classes: Mapping[str, Any]) -> None:
         """Raise ConfigError where which class comes first would be a guess: by its name, or by its number."""
@@ -152,9 +171,9 @@ class Condition:
 
     def _result(self, compare: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
         """What a comparison gives. Raises ConfigError for a text beside a number."""
-        if (np.asarray(left).dtype.kind in "SU") != (np.asarray(right).dtype.kind in "SU"):
+        if is_text(left) != is_text(right):
             raise self._refused("a text and a number cannot be compared")
-        return compare(left, right)
+        return compared(compare, left, right)
 
     def _value(self, node: ast.expr, named: str | None, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> Any:
         """An array of a field's values, or a number: that of a class, where a text stands beside a field that has classes."""
@@ -163,8 +182,8 @@ class Condition:
         value, kind = self._constant(node), taken[named].dtype.kind if named is not None else "i"
         if not isinstance(value, str):
             return value
-        if kind in "SU":
-            return value.encode() if kind == "S" else value
+        if kind in "SUO":
+            return as_utf8(value) if kind == "S" else value
         words = list(classes.get(named or "", ()))
         if value not in words:
             raise ConfigError(
@@ -174,13 +193,19 @@ class Condition:
         return words.index(value)
 
 
+def _by_first(values: Any, words: Sequence[str]) -> Any:
+    """Numbers of classes of which several may have one name, each as the first of its name; others as they are."""
+    return _renumbered(values, words, words) if len(set(words)) < len(words) else values
+
+
 def _renumbered(values: NDArray[Any], words: Sequence[str], others: Sequence[str]) -> NDArray[Any]:
     """Numbers of the classes `words` as those of the same names in `others`; NO_CLASS for a name that is not there.
 
-    They stay what they are where either has no names or both have the same, and where they are numbers of no class in either."""
-    if not words or not others or words == others:
+    They stay what they are where both have the same, each once, and where they are numbers of no class in either."""
+    if words == others and len(set(words)) == len(words):
         return values
-    numbers = np.array([others.index(name) if name in others else NO_CLASS for name in words], np.int64)
+    first = {name: number for number, name in reversed([*enumerate(others)])}
+    numbers = np.array([first.get(name, NO_CLASS) for name in words], np.int64)
     known = np.isin(values, np.arange(len(words)))
     found = np.where(np.isin(values, np.arange(len(others))), NO_CLASS, values)
     found[known] = numbers[values[known].astype(np.int64)]
@@ -213,6 +238,11 @@ def _meant_comparison(text: str, said: str) -> str | None:
     if not set(meant) & set('"\\$`!'):
         return f'Did you mean "{meant}"?'
     return f"Did you mean {shlex.quote(meant) if said.startswith('-') else repr(meant)}?"
+
+
+def advice_on_name(name: str) -> str:
+    """What may have been meant by a word that is no field."""
+    return MEANT.get(name) or f"A text is quoted: {name!r}."
 
 
 def _quoted(text: str) -> str:

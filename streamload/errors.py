@@ -124,6 +124,10 @@ class LoaderClosedError(StreamloadError):
     """Use of a loader, or of an epoch of it, that has ended."""
 
 
+class LoaderBusyError(StreamloadError):
+    """Use of a loader while the same thread takes a batch of it: by a handler of a signal, or by something that is collected."""
+
+
 class StateError(StreamloadError):
     """A saved state that does not belong to this loader."""
 

@@ -198,7 +198,8 @@ class Ragged:
 
 def text_arrays(taken: Mapping[str, Any], count: int) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
     """The fields of `count` records with arrays in place of texts, which are Ragged in `taken`. Yields (start, stop, fields) for stretches
-    of the records: for few at a time where one text is very long."""
+    of the records: for few at a time where one text is very long. Arrays are of objects where a text ends in a zero character, which
+    NumPy's own texts would lose."""
     texts = [one for one in taken.values() if isinstance(one, Ragged)]
     left = [(0, count)] if count else []
     while left:
@@ -211,5 +212,9 @@ def text_arrays(taken: Mapping[str, Any], count: int) -> Iterator[tuple[int, int
         yield (
             start,
             stop,
-            {name: np.array([*one[start:stop]]) if isinstance(one, Ragged) else one[start:stop] for name, one in taken.items()},
+            {name: _text_array([*one[start:stop]]) if isinstance(one, Ragged) else one[start:stop] for name, one in taken.items()},
         )
+
+
+def _text_array(texts: Sequence[str]) -> NDArray[Any]:
+    return np.array(texts, object if any(text.endswith("\0") for text in texts) else None)

@@ -56,7 +56,7 @@ def format_nbytes(nbytes: float) -> str:
         if abs(nbytes) < 1000:
             return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
         nbytes /= 1024
-    return f"{nbytes:,.3g} TB"
+    return f"{nbytes:.3g} TB" if abs(nbytes) < 1000 else f"{nbytes:,.0f} TB"
 
 
 def format_decimal(nbytes: float) -> str:
@@ -65,7 +65,7 @@ def format_decimal(nbytes: float) -> str:
         if abs(nbytes) < 999.5:
             return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
         nbytes /= 1000
-    return f"{nbytes:,.3g} TB"
+    return f"{nbytes:.3g} TB" if abs(nbytes) < 1000 else f"{nbytes:,.0f} TB"
 
 
 def format_rate(nbytes_per_second: float) -> str:

@@ -30,7 +30,7 @@ from streamload.column import (
     stored_column,
     stored_nbytes,
 )
-from streamload.conditions import Condition
+from streamload.conditions import Condition, advice_on_name
 from streamload.errors import ConfigError, NullValueError
 from streamload.masked_arrays import refuse_masked
 from streamload.nulls import Nulls, advice_on_filling, advice_on_nulls, notes_on_nulls
@@ -217,7 +217,7 @@ class Source:
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Read these fields of all records, at most SCAN_RECORDS at a time, and no others. Yields (record numbers, fields by name): all
-        arrays of shape (records,), of numbers or texts.
+        arrays of shape (records,), of numbers or texts; texts are objects where one ends in a zero character.
 
         Raises ConfigError for an unknown field, and for one with more than one value per record.
         """
@@ -246,13 +246,14 @@ class Source:
         """The numbers of the records for which a condition holds, in rising order, for `indices=` of a Loader.
 
         Conditions compare fields of single numbers or texts: "label in (3, 5) and not width < 64", "label == 'cat'" by the name of a
-        class. They are parsed, never run as code. Raises ConfigError for what is no condition, and for unknown fields; NullValueError where
-        a field that it asks about has a null for which nothing stands.
+        class. They are parsed, never run as code. Numbers are compared exactly, but for fractions, which a field holds rounded: 0.1 is the
+        float32 next to it. NaN is equal to nothing. Raises ConfigError for what is no condition, and for unknown fields; NullValueError
+        where a field that it asks about has a null for which nothing stands.
         """
         asked = Condition(condition)
         for name in asked.names:
             if name not in self.schema.names:
-                raise _no_field(self.schema.names, name, self.title, quoted=f" A text is quoted: {name!r}.")
+                raise _no_field(self.schema.names, name, self.title, quoted=f" {advice_on_name(name)}")
         found = [numbers[asked.holds(taken, self.classes)] for numbers, taken in self.scan(asked.names)]
         return np.concatenate([*found, np.empty(0, np.int64)])
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamload.conditions import Condition
+from streamload.conditions import COMPARISONS, Condition
 from streamload.errors import ConfigError
+from streamload.ragged import Ragged, text_arrays
 
 
 class TestConditions:
@@ -42,6 +43,56 @@ class TestConditions:
         assert np.flatnonzero(held).tolist() == right
 
     @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            (f"whole == {2**53 + 1}.0 or whole == {2**53 + 1}", [0, 1]),
+            (f"whole in ({2**53}.0, 7.5)", [0]),
+            ("whole == wide", [0]),
+            ("wide < whole", [1]),
+            ("whole == unsigned", [0, 1]),
+            ("unsigned > whole", [2, 3]),
+            (f"wide == {2**53 + 1} or wide > {10**400}", [3]),
+            (f"wide < {10**400}", [0, 1, 2]),
+            ("narrow == 16777217", []),
+            ("narrow == 0.1", [1]),
+            ("narrow < 1e300", [0, 1]),
+            ("narrow == 1e-60 or narrow > 1e39", [2]),
+            ("byte < 300 and byte > -1", [0, 1, 2, 3]),
+            ("byte == 256 or byte == 1.5", []),
+            ("flag == 2 or flag == -1", []),
+            ("flag == byte", [1]),
+        ],
+    )
+    def test_numbers_are_compared_as_they_are(self, text: str, right: list[int]):
+        """Not as NumPy rounds them to compare them; but a fraction counts as the field's type holds it."""
+        taken = {
+            "whole": np.array([2**53, 2**53 + 1, -1, -(2**63)]),
+            "unsigned": np.array([2**53, 2**53 + 1, 2**64 - 1, 2**63], np.uint64),
+            "wide": np.array([2.0**53, 2.0**53, 0.5, np.inf]),
+            "narrow": np.array([2**24, 0.1, np.inf, np.nan], np.float32),
+            "byte": np.array([0, 1, 255, 9], np.uint8),
+            "flag": np.array([True, True, False, False]),
+        }
+        assert np.flatnonzero(Condition(text).holds(taken, {})).tolist() == right
+
+    @given(
+        values=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4),
+        near=st.integers(-1, 1),
+        sign=st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    )
+    def test_whole_numbers_and_floats_compare_as_in_python(self, values: list[int], near: int, sign: str):
+        """Field by number, field by field, and the other way round."""
+        compare = COMPARISONS[type(ast.parse(f"a {sign} b", mode="eval").body.ops[0])]
+        whole, floats = np.array(values), np.array(values, np.float64)
+        number = float(values[0] + near)
+        for text, wanted in (
+            (f"a {sign} {number!r}", [compare(one, number) for one in values]),
+            (f"{values[0] + near} {sign} b", [compare(values[0] + near, one) for one in floats.tolist()]),
+            (f"a {sign} b", [compare(one, other) for one, other in zip(values, floats.tolist(), strict=True)]),
+        ):
+            assert Condition(text).holds({"a": whole, "b": floats}, {}).tolist() == wanted
+
+    @pytest.mark.parametrize(
         ("text", "why"),
         [
             ("__import__('os').system('x')", "is no comparison"),
@@ -51,6 +102,7 @@ class TestConditions:
             ("label == 10 ** 10 ** 10", "is neither a field nor a number or text"),
             ("label in width", "what follows `in` is no list"),
             ("label is 1", "`is` compares nothing here"),
+            ("label == -'cat'", "\"-'cat'\" is a text with a sign"),
             ("1 == 1", "it asks about no field"),
             ("label = 1", "where 'label = 1' cannot be read. Did you mean \"label == 1\"?"),
             ("label = cat", "Did you mean \"label == 'cat'\"?"),
@@ -157,6 +209,44 @@ class TestConditions:
         """Fixed-length strings and bytes, and texts of any length."""
         taken = self.TAKEN | {"name": np.array(["cat", "dog", "cat", "ant"]), "code": np.array([b"a", b"b", b"a", b"b"])}
         assert np.flatnonzero(Condition(text).holds(taken, {})).tolist() == right
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            ("name == 'a'", [0]),
+            ("name == 'a\\0'", [1]),
+            ("name in ('', 'a\\0', 'it\\'s')", [1, 2]),
+            ("name == code", [0, 3]),
+            ("code != name and code < name", [1]),
+            ("code == 'é'", [3]),
+            ("code == '\\ud800' or code == 'a\\0'", []),
+            ("µ == 1", [1]),
+        ],
+    )
+    def test_texts_are_told_apart_to_the_last_character(self, text: str, right: list[int]):
+        """With zero characters at the end; beside bytes, which are texts in UTF-8; and names of fields, whose letters look alike."""
+        ((_, _, texts),) = text_arrays({"name": Ragged.of(["a", "a\0", "it's", "é"])}, 4)
+        taken = texts | {"code": np.array([one.encode() for one in ("a", "a", "z", "é")]), "µ": np.arange(4), "μ": np.zeros(4)}
+        assert np.flatnonzero(Condition(text).holds(taken, {})).tolist() == right
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            ("a == 'cat'", [0, 2, 3]),
+            ("a != 'cat'", [1, 4]),
+            ("a in ('cat', 1)", [0, 1, 2, 3]),
+            ("a == 2", [2]),
+            ("a == b", [0, 2, 4]),
+            ("b == a", [0, 2, 4]),
+            ("a == same", [0, 2, 3, 4]),
+        ],
+    )
+    def test_a_name_stands_for_all_numbers_that_have_it(self, text: str, right: list[int]):
+        """A list of classes may have one twice."""
+        a, b, same = np.array([0, 1, 2, 0, 9]), np.array([1, 1, 1, 0, 9]), np.array([0, 0, 2, 2, 9])
+        words = ["cat", "dog", "cat"]
+        held = Condition(text).holds({"a": a, "b": b, "same": same}, {"a": words, "b": ["dog", "cat"], "same": words})
+        assert np.flatnonzero(held).tolist() == right
 
     @pytest.mark.parametrize("text", ["name == 3", "name > label", "label in (1, 2) or name in ('a', 2)"])
     def test_texts_are_not_compared_with_numbers(self, text: str):

@@ -216,6 +216,9 @@ class TestWhere:
         [
             ("lable == 1", r"has no field 'lable'\. Did you mean 'label'\?$"),
             ("name == n1", r"has no field 'n1'\. There is .*\. A text is quoted: 'n1'\.$"),
+            ("bad == true", r"has no field 'true'\. There is .*\. Truth values are written True and False\.$"),
+            ("x == nan", r"has no field 'nan'\. There is .*\. What is not a number is equal to nothing, itself included: \"x != x\"\.$"),
+            ("x < inf", r"has no field 'inf'\. There is .*\. What is larger than all numbers is written 1e999\.$"),
             ("name = n1", r"where 'name = n1' cannot be read\. Did you mean .name == 'n1'.\?"),
             ("label = 1", r"where 'label = 1' cannot be read\. Did you mean .label == 1.\?"),
             ("__import__('os')", r"where .* is not understood: .* is no comparison"),

@@ -56,8 +56,7 @@ def _stamp(names: Sequence[str]) -> str:
     """The name of a file that stands in the cache folder once these very modules have been compiled into it."""
     from importlib.metadata import version  # Half of what importing the library would cost.
 
-    sources = [Path(__file__).with_name(f"{name}.py").stat() for name in names]
-    said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
+    said = f"{version('numba')} {import_module(f'{__name__}.kept_code').sources()} {sorted(names)}"
     return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order import RunPosition, SharedSteps, source_rows, valid_rows
+from streamload.order import RunPosition, source_rows, valid_rows
 from streamload.ragged import Ragged
 from streamload.workers.scheduler import FinishedStep
 
@@ -28,15 +28,15 @@ _new = object.__new__
 
 
 class StateMaker(Protocol):
-    """Who has handed out a batch, and knows the state after it."""
+    """Knows the states of the run that a batch is of."""
 
     @property
     def source_names(self) -> tuple[str, ...]:
         """The names of the parts of a mixture; empty for a single source."""
         ...
 
-    def state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
-        """The loader's state where the run, cut into steps by `shares`, stands at this position."""
+    def state_at(self, at: RunPosition) -> dict[str, Any]:
+        """The loader's state where its run stood at this position, as it was planned when the batch was handed out."""
         ...
 
 
@@ -52,7 +52,7 @@ class Batch(Mapping[str, Any]):
     """
 
     __slots__ = (
-        "_fields", "_handed_by", "_shares", "_source", "_state", "_step", "_valid",
+        "_fields", "_handed_by", "_source", "_state", "_step", "_valid",
         "epoch", "records", "source_names", "step", "total_step",
     )  # fmt: skip
 
@@ -69,7 +69,6 @@ class Batch(Mapping[str, Any]):
     """The parts of a mixture, by their numbers in `source`; empty where there is one source."""
     _step: FinishedStep
     """Of a batch that a loader hands out, what all members but the fields are made of when somebody asks for them."""
-    _shares: SharedSteps
     _handed_by: StateMaker
     _state: Callable[[], dict[str, Any]] | None
     _valid: Callable[[], NDArray[np.bool_]] | NDArray[np.bool_] | None
@@ -102,15 +101,14 @@ class Batch(Mapping[str, Any]):
             self.source_names = source_names
 
     @classmethod
-    def of_step(cls, step: FinishedStep, shares: SharedSteps, handed_by: StateMaker) -> Batch:
-        """The batch of a step of a run that is cut into steps by `shares`.
+    def of_step(cls, step: FinishedStep, handed_by: StateMaker) -> Batch:
+        """The batch of a step.
 
         One is made for every step, and most are asked for a field or two and nothing else: `__getattr__` makes the rest.
         """
         batch = _new(cls)
         batch._fields = step[2]
         batch._step = step
-        batch._shares = shares
         batch._handed_by = handed_by
         return batch
 
@@ -211,7 +209,7 @@ class Batch(Mapping[str, Any]):
 
 
 def _state_of(batch: Batch, step: FinishedStep) -> Callable[[], dict[str, Any]]:
-    return partial(batch._handed_by.state_at, batch._shares, step.planned.end)  # pyright: ignore[reportPrivateUsage]
+    return partial(batch._handed_by.state_at, step.planned.end)  # pyright: ignore[reportPrivateUsage]
 
 
 def _source_names(batch: Batch, _: FinishedStep) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import warnings
 import weakref
 from typing import Any
 
-from streamload.errors import LoaderClosedError, StreamloadError, without_frames
+from streamload.errors import LoaderBusyError, LoaderClosedError, StreamloadError, without_frames
 from streamload.fetch.bad_records import BadRecordLog, BadRow, none_left
 from streamload.loader.batch import Batch
 from streamload.loader.budget import Claim
@@ -28,9 +28,9 @@ from streamload.loader.epoch import Epoch
 from streamload.loader.ownership import Owner
 from streamload.loader.planning import Plan
 from streamload.loader.progress import Progress
-from streamload.loader.state import identity_of
+from streamload.loader.state import PlanStates
 from streamload.loader.stats import COUNTED, Counters, Stats
-from streamload.order import RunIdentity, RunPosition, SharedSteps, state_of
+from streamload.order import RunPosition
 from streamload.processes.distributed import check_unchanged, unshared
 from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import FinishedStep
@@ -42,22 +42,23 @@ CLOSING_S = 1.0
 class Delivery:
     """Hands out the batches of a plan. It holds what changes while a loader is used; the plan does not."""
 
-    def __init__(self, plan: Plan, progress: Progress, *, copied: bool, distributed: object) -> None:
+    def __init__(self, plan: Plan, progress: Progress, *, built: tuple[int, ...] | None, distributed: object) -> None:
+        """`built`: records of each part in a batch as the loader was made of which this is a copy; None for a new loader."""
         self.plan = plan
         self.progress = progress
-        self.built = tuple(part.count for part in plan.parts)
+        self.built = built or tuple(part.count for part in plan.parts)
         """Records of each part in a batch, as they were when the loader was made."""
-        self.source_names = tuple(part.name for part in plan.parts) if len(plan.parts) > 1 else ()
-        """The names of the parts of a mixture; empty for a single source."""
+        self.states = PlanStates(plan, self.built)
         self._distributed = distributed
         self._said_unshared = False
-        self.owner = Owner(copied=copied)
+        self.owner = Owner(copied=built is not None)
         self.bad_log = BadRecordLog()
         self.engine: Engine | None = None
         """The engine; None before it is needed, and after the end."""
-        self._identity: RunIdentity | None = None
         self._counters = Counters()
         self._turn = threading.RLock()
+        self._taking = False
+        """Whether a batch is being taken: whoever has the turn then as well has interrupted that, in the same thread."""
         self._current: weakref.ref[Epoch] | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._claim: Claim | None = None
@@ -122,12 +123,17 @@ class Delivery:
 
         Raises LoaderClosedError, ConfigError where other ranks are found than before, and what starting an engine raises.
         """
+        with self._turn:
+            self._check_not_taking("a pass began")
+            self._begin(epoch, at, stop)
+
+    def _begin(self, epoch: Epoch, at: RunPosition, stop: int | None) -> None:
         self.check_open()
         self.owner.check_pass()
         self._check_ranks()
         with self._turn:
             self._end_current("a newer iterator of the same loader began")
-            if self.engine is not None and self.engine.scheduler.broken is not None:
+            if self.engine is not None and (self.engine.scheduler.broken is not None or self.engine.closed):
                 self._end_engine()
             if self.engine is None:
                 self.start()
@@ -148,23 +154,39 @@ class Delivery:
             raise _closed()
         self.owner.check()
         with self._turn:
-            if self._current is None or self._current() is not epoch:
-                self._make_current(epoch)
-            progress = self.progress
-            if progress.steps.is_over(progress.at):
-                progress.finish(epoch.index)
-                return None
-            asked_ns = time.perf_counter_ns()
-            step = self._next_step()
-            if step is None:
-                return None
-            self._counters.handed(len(step[3]), asked_ns)
-            return Batch.of_step(step, self.plan.shares, self)
+            self._check_not_taking("next() was called")
+            self._taking = True
+            try:
+                return self._take(epoch)
+            finally:
+                self._taking = False
+
+    def _take(self, epoch: Epoch) -> Batch | None:
+        if self._current is None or self._current() is not epoch:
+            self._make_current(epoch)
+        progress = self.progress
+        if progress.steps.is_over(progress.at):
+            progress.finish(epoch.index)
+            return None
+        asked_ns = time.perf_counter_ns()
+        step = self._next_step()
+        if step is None:
+            return None
+        self._counters.handed(len(step[3]), asked_ns)
+        return Batch.of_step(step, self.states)
+
+    def _check_not_taking(self, what: str) -> None:
+        """Raise LoaderBusyError within a call that takes a batch: that could neither be begun again nor go on from another place."""
+        if self._taking:
+            raise LoaderBusyError(
+                f"{what} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected.",
+                hint="Have a handler note what is to be done, and do it in the loop. state_dict() and close() may be called in it.",
+            )
 
     def _make_current(self, epoch: Epoch) -> None:
         """Begin a pass that has not begun. Raises LoaderClosedError if a newer pass has begun, or the loader was closed meanwhile."""
         if not epoch.begun:
-            self.begin(epoch, self.progress.next_pass(), None)
+            self._begin(epoch, self.progress.next_pass(), None)
         if self._closed:
             raise _closed()
         if self._current is None or self._current() is not epoch:
@@ -191,8 +213,7 @@ class Delivery:
                     raise none_left(self.plan.n, step.epoch, step.bad[-1])
                 return None
         except BaseException as error:
-            ended = self._closed or (self.engine is not None and self.engine.closed)
-            if ended and isinstance(error, Exception):
+            if isinstance(error, Exception) and (self._closed or (self.engine is not None and self.engine.closed)):
                 raise _closed() from error
             self._mark_broken(error)
             raise
@@ -208,7 +229,7 @@ class Delivery:
             f"You hold more than {self.plan.sizing.spare} batches at once, so further ones are copied to private memory "
             f"({format_nbytes(self.plan.slot_nbytes)} each, see loader.stats.copies). "
             "Keep copies of what you need of a batch, not the batch.",
-            stacklevel=5,
+            stacklevel=6,
         )
 
     # The position
@@ -223,29 +244,16 @@ class Delivery:
         """The state after the last batch that was handed out; if `set_epoch` was called since, at the beginning of that epoch."""
         progress = self.progress
         at = progress.next_pass() if progress.asked is not None and self._running is None else progress.at
-        return self.state_at(self.plan.shares, at)
-
-    def state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
-        """The state at this position of a run that is cut into steps by `shares`."""
-        return state_of(self.identity, shares, at)
-
-    @property
-    def identity(self) -> RunIdentity:
-        """What tells this run from others, as states have it. The first call reads a few records for their digest."""
-        if self._identity is None:
-            self._identity = identity_of(self.plan, self.built)
-        return self._identity
+        return self.states.state_at(at)
 
     def replan(self, plan: Plan, at: RunPosition, by: str) -> None:
         """Continue with another plan of the same records, from this position. `by` is the method that errors name."""
         self.check_open()
         with self._turn:
+            self._check_not_taking(f"{by}() was called")
             self._end_current(f"the loader was moved by {by}")
             self._end_engine()
-            if [part.order.fingerprint for part in plan.parts] != [part.order.fingerprint for part in self.plan.parts] or [
-                part.order.weights is not None and part.order.weights.digest for part in plan.parts
-            ] != [part.order.weights is not None and part.order.weights.digest for part in self.plan.parts]:
-                self._identity = None
+            self.states = self.states.of(plan)
             self.plan = plan
             self.progress.steps = plan.shares
             self.progress.move(at)
@@ -263,6 +271,7 @@ class Delivery:
         """Move to this position: the present pass is closed, and the next one begins here. `by` is the method that errors name."""
         self.check_open()
         with self._turn:
+            self._check_not_taking(f"{by}() was called")
             self._end_current(f"the loader was moved by {by}")
             self.progress.move(at)
 

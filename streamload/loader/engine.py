@@ -33,7 +33,8 @@ class Engine:
         Raises ResourceError if memory, descriptors or processes do not suffice, and ConfigError if the job cannot be pickled.
         """
         assert job.layout is not None
-        self._closed = False
+        self.closed = False
+        """Whether it has ended: also by itself, when the program does."""
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None
         self.progress: WorkerProgress | None = None
@@ -91,23 +92,18 @@ class Engine:
         """Process ids of the workers."""
         return self._pool.pids if self._pool is not None else []
 
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended."""
-        return self._closed
-
     def work(self) -> dict[str, int]:
         """The counters of all workers (`memory.progress`), by name: nanoseconds, bytes, steps and blocks. Empty after the end."""
-        if self.progress is None or self._closed:
+        if self.progress is None or self.closed:
             return {}
         here = self._first.work() if self._first is not None else {}
         return {name: value + here.get(name, 0) for name, value in self.progress.total().items()}
 
     def close(self) -> None:
         """End the workers and free the memory. Arrays that the user holds stay valid. May be called again, and in a forked process."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         if self._pool is not None:
             self._pool.stop()
         if hasattr(self, "scheduler"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from streamload.errors import LoaderClosedError, without_frames
+from streamload.errors import LoaderBusyError, LoaderClosedError, without_frames
 from streamload.loader.batch import Batch
 
 
@@ -69,6 +69,8 @@ class Epoch:
             raise StopIteration
         try:
             batch = self._feed.next_batch(self)
+        except LoaderBusyError:
+            raise  # The call that was interrupted goes on.
         except Exception as error:
             # If another thread has closed this iterator meanwhile, that is the reason to give.
             error = self._error or error
@@ -93,6 +95,9 @@ class Epoch:
                 f"this iterator over epoch {self.index} was closed: {why}.",
                 hint="Use one iterator of a loader at a time; two loaders can run side by side.",
             )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an iterator over an epoch cannot be copied: copy its loader, whose epochs() goes on with the next batch.")
 
     def __repr__(self) -> str:
         return f"<Epoch {self.index}: {self._length:,} steps>"

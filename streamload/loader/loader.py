@@ -56,13 +56,14 @@ class Loader:
         if unnamed:
             raise TypeError(f"Loader() takes all arguments but the data by name: sl.Loader(data, batch_size={shown(unnamed[0], repr)}).")
         given = Options.of(options)
-        self._set_up(data, given, None, copied=False)
+        self._set_up(data, given, None, None)
         for warning in (self._plan.without_steps, self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
             if warning:
                 warnings.warn(warning, stacklevel=2)
         self._delivery.prepare()
 
-    def _set_up(self, data: Source | Mixture, options: Options, progress: Progress | None, *, copied: bool) -> None:
+    def _set_up(self, data: Source | Mixture, options: Options, progress: Progress | None, built: tuple[int, ...] | None) -> None:
+        """`progress` and `built` are those of the loader that this one is a copy of; None for a new one."""
         self._data = data
         self._options = options
         counts = tuple(part.count for part in progress.steps.parts) if progress is not None else ()
@@ -71,10 +72,10 @@ class Loader:
         if progress is None:
             progress = Progress(plan.shares, plan.shares.begin(options.first_epoch))
         progress.steps = plan.shares
-        self._delivery = Delivery(plan, progress, copied=copied, distributed=options.distributed)
+        self._delivery = Delivery(plan, progress, built=built, distributed=options.distributed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _copied, (type(self), self._data, self._options, replace(self._delivery.progress))
+        return _copied, (type(self), self._data, self._options, replace(self._delivery.progress), self._delivery.built)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Raises AttributeError for what can only be chosen when a loader is made, and for what there is not."""
@@ -138,7 +139,7 @@ class Loader:
                 plan = self._planned(self._options, lanes=lanes)
             except ConfigError:
                 pass  # Whatever is wrong with it, reading the state says what differs.
-        identity = delivery.identity if plan is self._plan else identity_of(plan, delivery.built)
+        identity = delivery.states.identity if plan is self._plan else identity_of(plan, delivery.built)
         resumed = read_state(state, identity, plan.shares)
         if resumed.counts != tuple(part.count for part in plan.parts):
             plan = self._planned(self._options, lanes=tuple(len(part.order.lanes) for part in plan.parts), counts=resumed.counts)
@@ -363,8 +364,8 @@ def shared_blocks(part: Part, ranks: int) -> str:
     return f"blocks are decoded by several ranks: lanes={wanted} and a batch_size that is a multiple of {each} avoid it · "
 
 
-def _copied(kind: type[Loader], data: Source | Mixture, options: Options, progress: Progress) -> Loader:
+def _copied(kind: type[Loader], data: Source | Mixture, options: Options, progress: Progress, built: tuple[int, ...]) -> Loader:
     """A loader made from the same arguments as another, that stands where that one stood; it starts nothing before it is used."""
     loader = kind.__new__(kind)
-    loader._set_up(data, options, progress, copied=True)  # pyright: ignore[reportPrivateUsage]
+    loader._set_up(data, options, progress, built)  # pyright: ignore[reportPrivateUsage]
     return loader

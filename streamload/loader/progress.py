@@ -100,4 +100,10 @@ def place_of(steps: SharedSteps, *, epoch: object, step: object, total_step: obj
         place = 0 if step is None else whole_number(step, "step", least=0, most=length)
     else:
         raise ConfigError("seek() was not told where.", hint="Give an epoch, or total_step.")
-    return steps.begin(at, place)
+    found = steps.begin(at, place)
+    if max(one.epoch for one in found.positions) > MOST_EPOCHS:
+        raise ConfigError(
+            f"seek() was told epoch={at:,}, in which a part of the mixture is in an epoch beyond {MOST_EPOCHS:,}.",
+            hint="Give an earlier one.",
+        )
+    return found

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from streamload.errors import StateError
+from streamload.order.orders import MOST_LANES
 from streamload.order.permutation import ORDER_VERSION
 from streamload.order.steps import PartPosition, RunPosition, SharedSteps
 
 STATE_VERSION = 2
 MIXTURE = "mixture"
 """The mode that the state of a mixture has."""
-_MOST, _MOST_STEPS = 2**62, 2**124
+_MOST = 2**62
 _DAMAGED = "The state is damaged: load another one, or begin anew."
 
 
@@ -140,7 +141,7 @@ def state_lanes(state: object) -> tuple[int, ...]:
     given = _entries(state)
     if _version(given) == 1:
         return (1,)
-    return tuple(_number(part, "lanes", least=1, most=_MOST) for part in _parts(given).values())
+    return tuple(_number(part, "lanes", least=1, most=MOST_LANES) for part in _parts(given).values())
 
 
 def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
@@ -150,7 +151,9 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
     if version == 1:
         return _read_old(given, run, steps)
     parts = _parts(given)
-    if MIXTURE in (given["mode"], run.mode):  # What a source's own order is, is compared after its records: other data may have another.
+    if (
+        _is_mixture(given) or run.mode == MIXTURE
+    ):  # What a source's own order is, is compared after its records: other data may have another.
         _check_same(given, "mode", run.mode)
     _check_same(given, "order_version", ORDER_VERSION)
     _check_same(given, "seed", run.seed)
@@ -218,7 +221,7 @@ def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Par
             hint="Resume with the data that it was written for, or begin anew.",
             difference="contents",
         )
-    epoch = _number(part, "epoch", least=0, most=_MOST_STEPS)
+    epoch = _number(part, "epoch", least=0, most=_MOST)
     positions = _number(part, "positions", least=0, most=_MOST)
     position = _number(part, "position", least=0, most=positions)
     if (weights is None) == (ours.weights is None):
@@ -284,9 +287,14 @@ def _version(given: Mapping[Any, Any]) -> int:
     return version
 
 
+def _is_mixture(given: Mapping[Any, Any]) -> bool:
+    mode = given.get("mode")
+    return isinstance(mode, str) and mode == MIXTURE
+
+
 def _parts(given: Mapping[Any, Any]) -> dict[str, Mapping[str, Any]]:
     """The entries of each part, by name; of a single source, under no name."""
-    if given.get("mode") != MIXTURE:
+    if not _is_mixture(given):
         _check_names(given, {**dict.fromkeys(_PART), **dict.fromkeys(_RUN)}, ())
         return {"": given}
     _check_names(given, _RUN, ("lead", "parts"))

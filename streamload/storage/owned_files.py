@@ -278,9 +278,9 @@ def is_private(status: os.stat_result) -> bool:
 
 def cache_folder(name: str) -> Folder | None:
     """A folder in the user's cache folder, or in `$STREAMLOAD_CACHE_DIR`; None where it cannot be made, or is not the user's alone."""
-    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
-    )
+    root = _cache_root()
+    if root is None:
+        return None
     try:
         with Folder.named(root, make=0o700) as whole:
             whole.make_folder(name)
@@ -291,6 +291,16 @@ def cache_folder(name: str) -> Folder | None:
         return found
     found.close()
     return None
+
+
+def _cache_root() -> str | None:
+    """Where the cache folder is to be; None where this user has no home: a `~` that stands for nothing would be a folder of that name."""
+    asked = os.environ.get("STREAMLOAD_CACHE_DIR")
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):  # As XDG wants it.
+        caches = "~/.cache"
+    root = os.path.expanduser(asked or os.path.join(caches, "streamload"))
+    return None if root.startswith("~") else root
 
 
 def replace_file(path: str | os.PathLike[str]) -> BinaryIO:

@@ -121,7 +121,7 @@ def test_a_launcher_that_compiles_ends_with_its_program(child: Start, tmp_path: 
     cache = tmp_path / "cache"
     one = child("epoch_in", more={"STREAMLOAD_CACHE_DIR": str(cache)}, name="gzip", timeout=300.0)
     deadline = Deadline(GUARD_SECONDS)
-    while not any(cache.rglob("*.nbi")):
+    while not any(cache.rglob("*.nbc")):
         assert not deadline.passed
         time.sleep(0.01)
     launchers = [child.pid for child in psutil.Process(one.pid).children() if "streamload.workers." in " ".join(child.cmdline())]

@@ -215,6 +215,7 @@ DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"contents": 5}, "the state's contents is 5, which is no digest of 16 hexadecimal digits"),
     ({"lanes": "4"}, "its number of lanes is 4"),
     ({"mode": []}, "its kind of order is []"),
+    ({"mode": np.array(["mixture", "block"])}, "its kind of order is ['mixture' 'block'], and here it is block"),
     ({"batch_size": 0}, "the state's batch size is 0"),
     ({"world_size": 0}, "the state's world size is 0"),
     ({"extra": 1}, "the state has entries that are not known here: extra. It may come from a newer streamload."),
@@ -294,6 +295,19 @@ def test_a_mixture_of_other_parts_is_refused() -> None:
         read_state(MIDDLE, MIXED, OF_TWO)
     with pytest.raises(StateError, match="the state's lead is 2, which is not a whole number from 0 to 1"):
         read_state(changed(state, lead=2), MIXED, OF_TWO)
+    for epoch in (2**63, 2**100):
+        parts = {**state["parts"], "b": changed(state["parts"]["b"], epoch=epoch)}
+        with pytest.raises(
+            StateError, match=f"the state's epoch is {epoch}, which is not a whole number from 0 to 4,611,686,018,427,387,904"
+        ):
+            read_state(changed(state, parts=parts), MIXED, OF_TWO)
+
+
+def test_lanes_that_no_run_can_have_are_refused_before_they_are_made() -> None:
+    """Memory would be taken for them."""
+    for lanes in (2**16 + 1, 2**62):
+        with pytest.raises(StateError, match=f"the state's lanes is {lanes}, which is not a whole number from 1 to 65,536"):
+            state_lanes(changed(MIDDLE, lanes=lanes))
 
 
 hostile = st.recursive(

@@ -295,3 +295,33 @@ def kernel_name() -> str:
     assert folder is not None
     folder.rmdir()
     return folder.name
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"STREAMLOAD_CACHE_DIR": "~/mine"}, "home/mine"),
+        ({"XDG_CACHE_HOME": "{}/caches"}, "caches/streamload"),
+        ({"XDG_CACHE_HOME": "caches"}, "home/.cache/streamload"),
+        ({}, "home/.cache/streamload"),
+        ({"STREAMLOAD_CACHE_DIR": "~no-such-user/mine"}, None),
+    ],
+    ids=["in the home", "as XDG says", "a relative one, which XDG forbids", "where nobody says", "of a user without a home"],
+)
+def test_the_cache_folder_is_never_one_that_is_called_tilde(
+    told: dict[str, str], found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A container's user may have no home: `~` stands for nothing there, and would be a folder where the program happens to run."""
+    for name in ("STREAMLOAD_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path / "home"), **told}.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = owned_files.cache_folder("index")
+    if folder is None:
+        assert found is None
+    else:
+        with folder:
+            assert found is not None
+            assert folder.path == str(tmp_path / found / "index")
+    assert list(tmp_path.rglob("~*")) == []

@@ -52,8 +52,8 @@ class ColumnExtent:
 
     begin: RaggedExtent
     end: RaggedExtent
-    above: tuple[int, ...] = ()
-    """The arrays of the structs that it is a member of."""
+    above: tuple[RaggedExtent, ...] = ()
+    """Where the structs begin that it is a member of, outermost first."""
 
 
 def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
@@ -76,7 +76,7 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
                 aside[key] = "was not asked for"
                 continue
             try:
-                stored = _stored(schema, contents, column, places, shapes.get(key), files)
+                stored = _stored(contents, column, places, shapes.get(key), files)
                 words, note = stored.classes or classes.get(key, ()), element_types.note_of(column.field)
                 columns[key] = replace(stored, classes=words, attributes=said.get(key, {}), note=note)
             except UnsupportedColumnError as error:
@@ -115,7 +115,7 @@ def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnE
     """Where columns and their members lie, by their numbers; those behind one that nobody can measure are not there."""
     found: dict[tuple[int, ...], ColumnExtent] = {}
 
-    def walk(field: Any, numbers: tuple[int, ...], at: RaggedExtent, above: tuple[int, ...]) -> RaggedExtent | None:
+    def walk(field: Any, numbers: tuple[int, ...], at: RaggedExtent, above: tuple[RaggedExtent, ...]) -> RaggedExtent | None:
         size = ragged_planning.extent(field.type, unions=contents.unions)
         if size is None:
             return None
@@ -124,7 +124,7 @@ def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnE
         inner: RaggedExtent | None = at + RaggedExtent(1, 1, 0)
         for number in range(kind.num_fields if kinds.is_struct(kind) else 0):
             assert inner is not None
-            inner = walk(kind.field(number), (*numbers, number), inner, (*above, at.arrays))
+            inner = walk(kind.field(number), (*numbers, number), inner, (*above, at))
         return at + size
 
     at: RaggedExtent | None = RaggedExtent(0, 0, 0)
@@ -134,7 +134,7 @@ def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnE
 
 
 def _stored(
-    schema: Any, contents: IpcContents, column: TableColumn, places: Mapping[tuple[int, ...], ColumnExtent], shape: Any, files: OpenFiles
+    contents: IpcContents, column: TableColumn, places: Mapping[tuple[int, ...], ColumnExtent], shape: Any, files: OpenFiles
 ) -> FileColumn:
     """One column: its type, and its arrays and buffers in each batch."""
     codes = dictionaries.codes_of(column.field)
@@ -145,16 +145,17 @@ def _stored(
         raise UnsupportedColumnError("stands behind a column of a type whose buffers cannot be told apart")
     words = _words(contents, column, files) if codes is None else None
     kind = element_types.storage_of(field.type if words is None else field.type.index_type)
-    members: tuple[str, ...] = ()
-    if any(batch.nulls[list(place.above)].any() for batch in contents.batches if len(batch.nulls) > place.end.arrays - 1):
-        # A struct is null here and there, and its members with it: all of it must be decoded.
-        if words is not None:
-            raise UnsupportedColumnError("is a member of a struct with nulls, and has a dictionary, which cannot be read in Arrow files")
-        place, members = places[column.numbers[:1]], column.path[1:]
-        kind = element_types.storage_of(schema.field(column.numbers[0]).type)
     if place.end.views > place.begin.views and not ragged_types.is_view(kind):
         raise UnsupportedColumnError("holds views within a struct, which cannot be read in Arrow files")
-    batches = replace(_batch_file(contents, place, column.key, files), kind=serialized(kind), values=values, members=members, words=words)
+    structs = [one.arrays for one in place.above]
+    members: tuple[str, ...] = ()
+    if any(batch.nulls[structs].any() for batch in contents.batches if len(batch.nulls) >= place.end.arrays):
+        # A struct is null here and there, and its members with it: it is decoded as if this one were all that it holds.
+        members = column.path[1:]
+        for name in reversed(members):
+            kind = pa.struct([pa.field(name, kind)])
+    found = _batch_file(contents, place if members else replace(place, above=()), column.key, files)
+    batches = replace(found, kind=serialized(kind), values=values, members=members, words=words)
     facts = ArrowColumnInfo(name=column.key, field=field, nulls=_nulls(contents, places, column, values), batches=batches)
     if isinstance(values, ArrowValues) and None in values.lists and shape is not None:
         known = element_types.with_lengths(values, first_lengths(facts, values, files), field.name)
@@ -178,23 +179,25 @@ def _words(contents: IpcContents, column: TableColumn, files: OpenFiles) -> NDAr
 
 
 def _batch_file(contents: IpcContents, place: ColumnExtent, name: str, files: OpenFiles) -> BatchFile:
-    """The arrays and buffers of a column in each batch; its type and values are filled in later."""
+    """The arrays and buffers of a column in each batch, those of the structs above it first; type and values are filled in later."""
     batches, path = contents.batches, files.fingerprints[0].path
     begin, end = place.begin, place.end
-    cuts = [(begin.buffer_in(batch), end.buffer_in(batch)) for batch in batches]
     if any(
-        len(batch.lengths) < end.arrays or len(batch.offsets) < stop or len(batch.pieces) < end.views
-        for batch, (_, stop) in zip(batches, cuts, strict=True)
+        len(batch.lengths) < end.arrays or len(batch.pieces) < end.views or len(batch.offsets) < end.buffer_in(batch) for batch in batches
     ):
         raise _contradicts(path, name, "a record batch has fewer arrays than the schema")
-    width = max((stop - start for start, stop in cuts), default=end.buffers - begin.buffers)
+    arrays = [*(struct.arrays for struct in place.above), *range(begin.arrays, end.arrays)]
+    buffers = [
+        [*(struct.buffer_in(batch) for struct in place.above), *range(begin.buffer_in(batch), end.buffer_in(batch))] for batch in batches
+    ]
+    width = max(map(len, buffers), default=len(place.above) + end.buffers - begin.buffers)
     found = BatchFile(
         number=0,
         records=np.array([batch.records for batch in batches], np.int64),
-        lengths=_stacked([batch.lengths[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
-        nulls=_stacked([batch.nulls[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
-        offsets=_stacked([batch.offsets[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
-        nbytes=_stacked([batch.nbytes[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
+        lengths=_stacked([batch.lengths[arrays] for batch in batches], len(arrays)),
+        nulls=_stacked([batch.nulls[arrays] for batch in batches], len(arrays)),
+        offsets=_stacked([batch.offsets[chosen] for batch, chosen in zip(batches, buffers, strict=True)], width),
+        nbytes=_stacked([batch.nbytes[chosen] for batch, chosen in zip(batches, buffers, strict=True)], width),
         codecs=tuple(batch.codec for batch in batches),
         kind=b"",
         values=None,
@@ -212,7 +215,7 @@ def _nulls(
     place, counts = places[column.numbers], [batch.nulls for batch in contents.batches]
     if not counts:
         return NullCounts()
-    own, whole = place.begin.arrays, [*place.above, place.begin.arrays]
+    own, whole = place.begin.arrays, [*(struct.arrays for struct in place.above), place.begin.arrays]
     if isinstance(values, RaggedValues) and values.member:
         own += ragged_planning.place_of(element_types.storage_of(column.field.type), (values.member,))[0]
         whole.append(own)

@@ -102,12 +102,12 @@ def names_to(values: RaggedValues, batches: BatchFile) -> tuple[str, ...]:
 
 def elements_of(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
     """Elements of each batch: what the lengths of its arrays say, or the sizes of its buffers, unpacked."""
-    kind = pa.ipc.read_schema(pa.py_buffer(batches.kind)).field(0).type
+    whole = pa.ipc.read_schema(pa.py_buffer(batches.kind)).field(0).type
+    array, buffer, kind = place_of(whole, names_to(values, batches))
     if is_view(kind):
-        return _elements_in_views(batches, files)
+        return _elements_in_views(batches, buffer + 2, files)
     if batches.words is not None:
         return _elements_of_words(values, batches, files)
-    array, buffer, _ = place_of(kind, names_to(values, batches))
     if values.ragged == ARRAY:
         # The list's own child has as many values as the lists together; each of them is an element.
         return batches.lengths[:, array + 1].copy()
@@ -115,12 +115,12 @@ def elements_of(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> N
     return found + HEADER.size * batches.records if values.spark else found
 
 
-def _elements_in_views(batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
-    """Bytes of the text in each batch, roughly: what its buffers hold, and the beginnings that lie in the views themselves."""
+def _elements_in_views(batches: BatchFile, first: int, files: OpenFiles) -> NDArray[np.int64]:
+    """Bytes of the text in each batch, roughly: what its buffers from `first` on hold, and what lies in the views themselves."""
     found = np.zeros(len(batches.records), np.int64)
     for batch in np.flatnonzero(batches.records).tolist():
         found[batch] = VIEW_NBYTES * batches.records[batch]
-        for buffer in range(2, batches.offsets.shape[1]):
+        for buffer in range(first, batches.offsets.shape[1]):
             found[batch] += _unpacked(batches, batch, buffer, files)
     return found
 
@@ -153,7 +153,8 @@ def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[N
     for part in parts:
         facts = part.stored.detail
         kind = pa.ipc.read_schema(pa.py_buffer(facts.batches.kind)).field(0).type
-        found = None if is_view(kind) or facts.batches.words is not None else _raw(kind, facts.batches.values, facts.batches)
+        leaf = place_of(kind, names_to(facts.batches.values, facts.batches))[2]
+        found = None if is_view(leaf) or facts.batches.words is not None else _raw(kind, facts.batches.values, facts.batches)
         if found is None or facts.batches.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))

@@ -49,7 +49,7 @@ class BatchFile:
     values: Any
     """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`; None for words."""
     members: tuple[str, ...]
-    """The names that lead from its type, a struct, to the values; none where it is them."""
+    """The names that lead from its type, a struct with that one member, to the values; none where it is them."""
     words: NDArray[np.uint8] | None = None
     """What the codes in it stand for, where it has a dictionary: see `dictionaries.values_in`."""
 
@@ -184,7 +184,7 @@ class RecordBatchReader(DecodedBlocksReader):
         if part.members:
             from streamload.formats.arrow_types.schema_columns import member_at
 
-            return member_at(array, part.members)
+            array = member_at(array, part.members)
         if part.words is None:
             return array
         import pyarrow as pa
@@ -222,7 +222,27 @@ class RecordBatchReader(DecodedBlocksReader):
         size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
         if size < -1 or size > most:
             raise ValueError(f"a buffer claims {size:,} bytes unpacked")
-        return data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
+        return data[8:] if size == -1 else _unpacked(part.codecs[batch], data[8:], size)
+
+
+def _unpacked(codec: str, data: Any, nbytes: int) -> Any:
+    """A buffer of so many bytes, unpacked. Raises ValueError, or pyarrow's error, where there are fewer or more."""
+    import pyarrow as pa
+
+    if codec != "lz4":
+        return pa.Codec(codec).decompress(data, nbytes)
+    import imagecodecs
+
+    # Of an LZ4 frame that ends too soon, pyarrow would give what the memory held before. With a byte more, one that goes on is seen.
+    room = pa.allocate_buffer(nbytes + 1)
+    try:
+        found = imagecodecs.lz4f_decode(np.frombuffer(data, np.uint8), out=np.frombuffer(room, np.uint8))
+    except RuntimeError as error:
+        raise ValueError(f"a buffer is no LZ4 frame: {error}") from error
+    if len(found) != nbytes:
+        really = "more" if len(found) > nbytes else f"{len(found):,}"
+        raise ValueError(f"a buffer claims {nbytes:,} bytes unpacked, and unpacks to {really}")
+    return room.slice(0, nbytes)
 
 
 def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]) -> Any:

@@ -20,6 +20,7 @@ from streamload.formats.parquet.page_headers import (
     Page,
     PageError,
     ReadAt,
+    end_of,
     pages_in,
     require_end,
     whole,
@@ -88,7 +89,7 @@ def walk_compressed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: in
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
         if chunk.codec == PACKINGS[0]:
             # What is not compressed can be read from a wrong place and nobody would know.
-            require_end(at, chunk.offset, chunk.nbytes, dictionary=dictionary >= 0)
+            require_end(end_of(found, at), chunk.offset, chunk.nbytes, dictionary=dictionary >= 0)
         start += rows
     tables = (np.array(rows, np.int64).reshape(-1, 8) for rows in (pages, dictionaries))
     return CompressedPageFile(firsts=np.array(firsts, np.int64), pages=next(tables), dictionaries=next(tables))

@@ -154,7 +154,7 @@ class CompressedPageReader(ReaderDefaults):
         """Unpack a page straight to where all its records are wanted, side by side; False where they are not, or it cannot be.
 
         Levels that are packed with the values come to lie over the end of the row before, whose bytes are then put back. So
-        that row must be one that was written just now (`follows`): any other may be somebody else's.
+        that row must be one that was written just now (`follows`), and they must fit it: any other may be somebody else's.
         """
         place, first, nbytes = self._column.pages[page].tolist(), int(rows[0]), self._column.field.nbytes
         count = place[COUNT]
@@ -163,7 +163,7 @@ class CompressedPageReader(ReaderDefaults):
         if place[INDEXED] >= 0:
             return self._put_dictionary(page, place, out.reshape(-1).view(np.uint8)[first * nbytes : (first + count) * nbytes])
         before = place[UNPACKED] - max(0, place[LEVELS]) - count * nbytes
-        if not place[CODEC] or not 0 <= before <= (MOST_LEVELS_NBYTES if follows else 0):
+        if not place[CODEC] or not 0 <= before <= (min(nbytes, MOST_LEVELS_NBYTES) if follows else 0):
             return False
         room = out.reshape(-1).view(np.uint8)[first * nbytes - before : (first + count) * nbytes]
         kept = room[:before].copy()
@@ -304,6 +304,19 @@ def _decoded(codec: str, stored: NDArray[np.uint8], out: NDArray[np.uint8]) -> N
         return out
     try:
         found = np.frombuffer(decoders[codec](stored, out=out), np.uint8)
-    except (RuntimeError, ValueError, MemoryError) as error:
+        return _gzip_members(stored, out) if codec == "gzip" and len(found) < len(out) else found
+    except (RuntimeError, ValueError, MemoryError, zlib.error) as error:
         raise PageError(f"a page cannot be unpacked: {error}") from error
-    return found
+
+
+def _gzip_members(stored: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What was packed as several members, one behind the other, of which imagecodecs unpacks the first alone."""
+    left, done = stored.tobytes(), 0
+    while left:
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        piece = member.decompress(left, len(out) - done + 1)
+        if not member.eof or done + len(piece) > len(out):
+            raise ValueError("it is cut short, or unpacks to more than its header says")
+        out[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        left, done = member.unused_data, done + len(piece)
+    return out[:done]

@@ -87,6 +87,18 @@ def pages_in(read: ReadAt, offset: int, stop: int) -> Iterator[Page]:
         offset = body + nbytes
 
 
+def end_of(pages: Iterator[Page], at: int) -> int:
+    """The byte after the pages that are left of a chunk, as far as these hold no value; `at` is the one after those before."""
+    try:
+        for page in pages:
+            if page.kind != INDEX and (page.kind not in (DATA, DATA_V2) or whole(page.data(), 1)):
+                break
+            at = page.stop
+    except PageError:
+        pass  # What is no page is told by whoever requires that they end where their chunk does.
+    return at
+
+
 def require_end(at: int, offset: int, nbytes: int, *, dictionary: bool) -> None:
     """Raise PageError unless the pages of a chunk, one of which may be a dictionary, end where it does."""
     if not 0 <= at - offset - nbytes <= DICTIONARY_SLACK * dictionary:

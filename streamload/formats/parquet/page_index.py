@@ -24,6 +24,7 @@ from streamload.formats.parquet.page_headers import (
     Page,
     PageError,
     ReadAt,
+    end_of,
     pages_in,
     require_end,
     whole,
@@ -85,7 +86,7 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
             rows += count
         if rows != chunk.rows:
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
-        require_end(at, chunk.offset, chunk.nbytes, dictionary=False)
+        require_end(end_of(pages, at), chunk.offset, chunk.nbytes, dictionary=False)
         start += rows
     arrays = (np.array(numbers, np.int64) for numbers in (firsts, offsets, bodies, sizes, checksums))
     return RawPages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
@@ -116,7 +117,7 @@ def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, 
     if found != values:
         raise PageError(f"the pages from byte {offset:,} hold {found:,} values, and the footer says {values:,}")
     if values and not compressed:
-        require_end(at, offset, nbytes, dictionary=dictionary)
+        require_end(end_of(pages, at), offset, nbytes, dictionary=dictionary)
     return largest
 
 

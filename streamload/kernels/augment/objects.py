@@ -20,9 +20,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from streamload.storage.owned_files import Folder, is_private
+from streamload.kernels import kept_files
+from streamload.storage.owned_files import Folder
 
-DIGEST_NBYTES = 16
 NEVER_CALLED = "NRT_MemInfo_call_dtor"
 """What lets go of numba's own arrays, which code without any of them names all the same."""
 _SYMBOLS, _SYMBOL_NBYTES, _SECTION_NBYTES = 2, 24, 64
@@ -112,21 +112,12 @@ def needs(data: bytes) -> Iterator[str]:
 
 def write(folder: Folder, name: str, data: bytes) -> None:
     """Keep an object file. Raises OSError."""
-    file = f"{name}.o"
-    folder.claim(file)
-    folder.write(file, hashlib.blake2b(data, digest_size=DIGEST_NBYTES).digest(), data, mode=0o600, lasting=False)
+    kept_files.write(folder, f"{name}.o", data)
 
 
 def read(folder: Folder, name: str) -> bytes | None:
     """An object file that was kept; None where there is none, or what there is is damaged, or others may have written it."""
-    try:
-        with folder.open(f"{name}.o") as file:
-            if not is_private(os.fstat(file.fileno())):
-                return None
-            digest, data = file.read(DIGEST_NBYTES), file.read()
-    except OSError:
-        return None
-    return data if hashlib.blake2b(data, digest_size=DIGEST_NBYTES).digest() == digest else None
+    return kept_files.read(folder, f"{name}.o")
 
 
 class ObjectLoader:

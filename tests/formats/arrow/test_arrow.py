@@ -244,3 +244,20 @@ def test_a_table_that_is_none_is_refused(data: bytes):
     """Every access is within the message."""
     with pytest.raises(FlatError, match=r"an offset leads (before|beyond) the message"):
         root(data).number(0, "h")
+
+
+@pytest.mark.parametrize("short", [1, 20])
+@pytest.mark.parametrize("text", [False, True], ids=["numbers", "text"])
+def test_a_frame_that_unpacks_to_less_than_it_claims_is_refused(text: bool, short: int, tmp_path: Path):
+    """Never are bytes delivered that the memory held before: of LZ4 frames pyarrow does not tell how many bytes they held."""
+    whole = b"z" * 1000
+    column = pa.array([whole[:100].decode()] * 10) if text else binary(np.full((10, 100), ord("z"), np.uint8))
+    path = save(tmp_path / "a.arrow", pa.table({"x": column}), compression="lz4")
+    frame, less = (pa.Codec("lz4_frame").compress(data, asbytes=True) for data in (whole, whole[:-short]))
+    assert len(frame) == len(less)
+    stored = path.read_bytes()
+    assert frame in stored
+    path.write_bytes(stored.replace(frame, less))
+    told = rf"column 'x' cannot be decoded in records 0 to 10: a buffer claims 1,000 bytes unpacked, and unpacks to {1000 - short}\."
+    with pytest.raises(CorruptDataError, match=told):
+        open_source(path)[:]

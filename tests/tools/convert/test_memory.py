@@ -94,4 +94,5 @@ def test_large_values_take_little_more_than_decoding_their_page_does(tmp_path: P
     page = grown("{}.parquet", script=PYARROW)
     assert grown("info", "--no-measure", "{}.parquet") <= page + VALUE_NBYTES
     assert grown("head", "{}.parquet") <= page + 2 * VALUE_NBYTES
-    assert grown("convert", "{}.parquet", "{}.arrow", "--workers", 1) <= page + 4.25 * VALUE_NBYTES  # peaks differ from run to run
+    # Peaks differ from run to run; a fifth copy would be 5.
+    assert grown("convert", "{}.parquet", "{}.arrow", "--workers", 1) <= page + 4.75 * VALUE_NBYTES
