@@ -20,6 +20,8 @@ class Nulls(NamedTuple):
     """Its name in the files."""
     count: int | None  # pyright: ignore[reportIncompatibleMethodOverride]
     """How many records are null, or hold one; None where nobody has counted, and there may be none."""
+    stored: Field | None = None
+    """The field as `fill=` knows it, where several of its records are delivered as one."""
 
 
 def own_null(dtype: np.dtype) -> Any:
@@ -46,8 +48,7 @@ def advice(fields: Sequence[tuple[Field, str]]) -> str:
 
 def advice_on_filling(nulls: Mapping[str, Nulls], schema: Schema, column: str | None) -> str:
     """The same for whoever asks for fields of all records at once, of which none can be left out."""
-    known = [(schema[name], one.column) for name, one in nulls.items() if one.count or one.column == column]
-    return f"{_filling(known)}."
+    return f"{_filling(_known(nulls, schema, column))}."
 
 
 def _filling(fields: Sequence[tuple[Field, str]]) -> str:
@@ -57,8 +58,11 @@ def _filling(fields: Sequence[tuple[Field, str]]) -> str:
 
 def advice_on_nulls(nulls: Mapping[str, Nulls], schema: Schema, column: str | None = None) -> str:
     """What to do about nulls of all fields in which some were counted, and of `column`, which met one."""
-    known = [(schema[name], one.column) for name, one in nulls.items() if one.count or one.column == column]
-    return advice(known)
+    return advice(_known(nulls, schema, column))
+
+
+def _known(nulls: Mapping[str, Nulls], schema: Schema, column: str | None) -> list[tuple[Field, str]]:
+    return [(one.stored or schema[name], one.column) for name, one in nulls.items() if one.count or one.column == column]
 
 
 def notes_on_nulls(nulls: Mapping[str, Nulls], schema: Schema) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError
+from streamload.masked_arrays import refuse_masked
 from streamload.schema import ARRAY, BYTES, TEXT
 
 MOST_SHOWN = 6
@@ -47,7 +48,7 @@ class Ragged:
     def of(cls, records: Sequence[Any]) -> Ragged:
         """Records from a list of strings, of bytes, or of arrays that agree in dtype and in all axes but the first.
 
-        Raises ConfigError for a list that mixes them; an empty list gives arrays of float64.
+        Raises ConfigError for a list that mixes them, and for arrays some of which is masked; an empty list gives arrays of float64.
         """
         kinds = {TEXT if isinstance(one, str) else BYTES if isinstance(one, (bytes, bytearray, memoryview)) else ARRAY for one in records}
         if len(kinds) > 1:
@@ -56,6 +57,8 @@ class Ragged:
             )
         kind = kinds.pop() if kinds else ARRAY
         if kind == ARRAY:
+            for number, one in enumerate(records):
+                refuse_masked(one, f"array {number:,} of a ragged field")
             arrays = [np.asarray(one) for one in records] or [np.zeros(0)]
         else:
             arrays = [np.frombuffer(one.encode() if isinstance(one, str) else bytes(one), np.uint8) for one in records]
@@ -101,6 +104,7 @@ class Ragged:
             return Ragged(self.values[first:last], self.offsets[start : max(start, stop) + 1] - first, self.kind)
         if isinstance(index, tuple) or index is None or index is ...:
             raise IndexError(self._no_axes(index))
+        refuse_masked(index, "What records are chosen by")
         chosen = np.arange(len(self))[cast(Any, index)]
         if chosen.ndim != 1:
             raise IndexError(f"records are chosen by an integer, a slice, integers or booleans, not by {index!r}")

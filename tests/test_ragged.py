@@ -128,6 +128,10 @@ def test_what_cannot_be_is_refused_with_a_cure():
         sl.Ragged.of([np.zeros((2, 3)), np.zeros((2, 4))])
     with pytest.raises(sl.ConfigError, match="padded\\(length=-1\\) is less than nothing"):
         sl.Ragged.of(["a"]).padded(length=-1)
+    with pytest.raises(sl.ConfigError, match=r"^array 1 of a ragged field is a masked array, 2 of whose 3 elements are masked"):
+        sl.Ragged.of([np.arange(3), np.ma.masked_less([5, 6, 7], 7)])
+    with pytest.raises(sl.ConfigError, match=r"^What records are chosen by is a masked array, 1 of whose 2 elements are masked"):
+        sl.Ragged.of(["a", "b"])[np.ma.masked_equal([0, 1], 1)]
     with pytest.raises(IndexError, match="record 1 is out of range for 1 records"):
         sl.Ragged.of(["a"])[1]
     with pytest.raises(IndexError, match="chosen by an integer, a slice, integers or booleans"):

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from streamload import __version__
 from streamload.errors import ConfigError, StreamloadError
-from streamload.processes.interrupts import ignore, leave, release
-from streamload.tools.console import INTERRUPTED, USAGE, Console, code_of, meant
+from streamload.processes.interrupts import ignore, leave, release, told
+from streamload.tools.console import USAGE, Console, code_of, meant
 
 COMMANDS = {
     "info": "what a file is, and whether it will be fast",
@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Whatever ends it, from a closed pipe to Ctrl-C, ends it in a line or less."""
     try:
         return _ended(arguments)
-    except KeyboardInterrupt:  # A second one, while the first was being told.
-        leave(INTERRUPTED)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:  # A second one, while the first was being told.
+        leave(code_of(error))
+        return code_of(error)
 
 
 def _ended(arguments: Sequence[str] | None) -> int:
@@ -90,13 +90,14 @@ def _ended(arguments: Sequence[str] | None) -> int:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else USAGE
         except KeyboardInterrupt as error:
-            print("streamload: interrupted.", *getattr(error, "__notes__", ()), file=sys.stderr)
             code = code_of(error)
+            _tell(error)
+            ignore()
+            sys.stdout.flush()
+            leave(code)
         ignore()
         sys.stdout.flush()
         sys.stderr.flush()
-        if code == INTERRUPTED:
-            leave(code)
         return code
     except BrokenPipeError:
         # Whoever read the answer has seen enough; what is left must not fail a second time when the interpreter ends.
@@ -105,6 +106,21 @@ def _ended(arguments: Sequence[str] | None) -> int:
             os.dup2(nowhere, number)
         os.close(nowhere)
         return 128 + signal.SIGPIPE
+
+
+def _tell(error: KeyboardInterrupt) -> None:
+    """Say what ended the command, and what is left of its work: also where a second signal came while that was undone."""
+    notes: list[str] = []
+    one: BaseException | None = error
+    while one is not None:
+        notes += [note for note in getattr(one, "__notes__", ()) if note not in notes]
+        one = one.__context__
+    try:
+        print(f"streamload: {told(error)}", *notes, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # The terminal has gone, as SIGHUP says.
+        pass
 
 
 def _open_streams() -> None:

@@ -17,9 +17,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from streamload.errors import ConfigError, ConversionError, ResourceError, StreamloadError, to_plain
+from streamload.processes.interrupts import code_of as code_of_interrupt
 
 GOOD, FOUND, USAGE, RESOURCES = 0, 1, 2, 3
-INTERRUPTED = 130
 """What a command's exit code means: all is well; it found something wrong; it was asked wrongly; something ran out."""
 
 LEAST_COLUMNS = 20
@@ -177,7 +177,7 @@ def meant(given: str, known: Iterable[str]) -> str:
 def code_of(error: BaseException) -> int:
     """The exit code that an error asks for."""
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
+        return code_of_interrupt(error)
     number = getattr(error, "errno", None) or (error.details.get("errno") if isinstance(error, StreamloadError) else None)
     if isinstance(error, (ResourceError, MemoryError)) or number in FULL:
         return RESOURCES

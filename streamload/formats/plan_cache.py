@@ -96,7 +96,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "notes": source.notes,
             "classes": source.classes,
             "attributes": {name: attributes_to_json(said) for name, said in source.attributes.items()},
-            "nulls": {name: list(one) for name, one in source.nulls.items()},
+            "nulls": {name: [one.column, one.count] for name, one in source.nulls.items()},
             "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
             "masks": sorted(source.masks),
             "files": [was.path for was in source.fingerprints],

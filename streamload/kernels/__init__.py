@@ -1,4 +1,17 @@
-"""Compiled loops: which set is in use, and where their machine code is kept."""
+"""Compiled loops: which set is in use, and where their machine code is kept.
+
+Rules of this room:
+
+1. A compiled module `x` has a plain twin `x_plain`, which needs no compiler, with the same functions and the same answers to the bit.
+   Whoever needs them asks a function here, `x_kernels()`, for the set in use. What speeds a format up, and has another way in Python
+   beside it, has no twin: `tar_heads`, `whole_files`. The room `augment` has rules of its own.
+2. Kernels check nothing, neither bounds nor addresses: whoever calls them has checked what they are given.
+3. Arrays are C-contiguous, of the dtypes in a kernel's signature and in this machine's order of bytes; where the signature says
+   nothing of `readonly`, they can be written to as well, even if they are only read. Arguments called `out` are written to.
+4. A kernel calls functions of its own module only, as numba does not notice that another module has changed since it kept machine
+   code. So some small functions stand in several modules.
+5. `MODULES` are loaded together, when a loader begins; all others by whoever asks for them first.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +37,8 @@ MODULES = ("gather", "permute", "unshuffle")
 _compiled = False
 _augments = False
 """Whether compiled kernels of augmentation are in use where the others are plain."""
+_announced: set[str] = set()
+"""What this process has said that it compiles."""
 _missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
 
@@ -70,10 +85,12 @@ def _announce(what: str, seconds: int, names: Sequence[str]) -> None:
     """Say that modules are about to be compiled, unless the cache folder has them."""
     try:
         folder = cache_folder()
-        if folder is not None and (folder / _stamp(names)).exists():
+        # Of what was said workers may not be done yet: it is not compiled again where the code is kept.
+        if folder is not None and (what in _announced or (folder / _stamp(names)).exists()):
             return
     except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # Whoever loads them will say what is wrong.
+    _announced.add(what)
     _say_compiling(f"{what}, which takes some {seconds} seconds", kept=folder is not None)
 
 

@@ -20,14 +20,14 @@ MOST_ENDINGS = 64
 MOST_NAME_NBYTES = 4096
 """Longer names are left to others."""
 AT, ENDED, NAME_NBYTES, NAMES_USED, ENDINGS = range(5)
-"""What stands where in the state of a walk: the byte to go on at, zeros before it, bytes of a name that was said of the next
-member, bytes of names that are written, endings that were met."""
+"""What stands where in the state of a walk: the byte to go on at, zeros before it, bytes of a name that a head before it gives the
+next member, bytes of names that are written, endings that were met."""
 OFFSET, NBYTES, KEY_START, KEY_STOP, NAME_STOP, ENDING = range(6)
 """What stands where of a member: its data; its key and its name, in the names; the number of what follows the key, -1 for nothing."""
 
 _pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, types.uintp, types.int64))
 _BUFFER_NBYTES = 2048
-_MOST_SAID_NBYTES = 1 << 20
+_MOST_GLOBAL_NBYTES = 1 << 20
 _MOST_PADDING_NBYTES = 1 << 20
 
 
@@ -116,7 +116,7 @@ _PATH, _SIZE, _LINK, _SPARSE = (np.frombuffer(word, np.uint8) for word in (b"pat
 
 
 @njit(nogil=True, cache=True)
-def _hear(data, nbytes, name):
+def _name_in_pax(data, nbytes, name):
     """Take the name out of a pax head: its bytes; -1 where it says nothing of that, -2 for what is left to others."""
     found, place = -1, 0
     while place < nbytes and data[place]:
@@ -145,11 +145,11 @@ def _hear(data, nbytes, name):
 
 
 @njit(nogil=True, cache=True)
-def _put_name(head, said_nbytes, said, names, used):
+def _put_name(head, next_nbytes, next_name, names, used):
     """Write the name of a member behind the others; its bytes."""
-    if said_nbytes > 0:
-        _copy(said, 0, said_nbytes, names, used)
-        return said_nbytes
+    if next_nbytes > 0:
+        _copy(next_name, 0, next_nbytes, names, used)
+        return next_nbytes
     count = 0
     if head[257] == 117 and head[258] == 115 and head[259] == 116 and head[260] == 97 and head[261] == 114 and head[262] == 0:
         while count < 155 and head[345 + count]:
@@ -208,29 +208,29 @@ def _split(names, start, stop):
 
 
 @njit(nogil=True, cache=True)
-def _take_extension(fd, offset, nbytes, kind, state, said, data):
-    """Read what a head of kind x, L or g says of the next member into `said` and `state`; False where that is left to others."""
+def _take_extension(fd, offset, nbytes, kind, state, next_name, data):
+    """Read the name that a head of kind x, L or g gives the next member to `next_name` and `state`; False where that is left to others."""
     if kind == 103:
-        return nbytes <= _MOST_SAID_NBYTES
+        return nbytes <= _MOST_GLOBAL_NBYTES
     if nbytes > _BUFFER_NBYTES or _read(fd, offset, nbytes, data) < nbytes:
         return False
-    found = _hear(data, nbytes, said) if kind == 120 else nbytes
+    found = _name_in_pax(data, nbytes, next_name) if kind == 120 else nbytes
     if found == -2:
         return False
     if kind == 76:
         while found and data[found - 1] == 0:
             found -= 1
-        _copy(data, 0, found, said, 0)
+        _copy(data, 0, found, next_name, 0)
     if found >= 0:
         state[NAME_NBYTES] = found
     return True
 
 
 @njit(nogil=True, cache=True)
-def _take_member(head, offset, nbytes, state, said, endings, names, member):
+def _take_member(head, offset, nbytes, state, next_name, endings, names, member):
     """Put a regular file into `member`, of shape (6,), and its name behind those before it; False where that is left to others."""
     first = state[NAMES_USED]
-    stop = first + _put_name(head, state[NAME_NBYTES], said, names, first)
+    stop = first + _put_name(head, state[NAME_NBYTES], next_name, names, first)
     key, ending = _split(names, first, stop), np.int64(-1)
     if key == -2:
         return False
@@ -252,10 +252,11 @@ def _take_member(head, offset, nbytes, state, said, endings, names, member):
     nogil=True,
     cache=True,
 )
-def walk(fd, file_nbytes, state, said, endings, names, members, counted):
+def walk(fd, file_nbytes, state, next_name, endings, names, members, counted):
     """Go through the heads of an archive from `state[AT]` on, and put regular files into `members`; `counted[0]` is how many these are.
 
-    Members have shape (members, 6), endings (MOST_ENDINGS, 256) with their lengths first. Returns how it ended.
+    Members have shape (members, 6), endings (MOST_ENDINGS, 256) with their lengths first; `names` and `next_name` have room for
+    MOST_NAME_NBYTES at least. Returns how it ended.
     """
     buffer, data = np.zeros(_BUFFER_NBYTES, np.uint8), np.zeros(_BUFFER_NBYTES, np.uint8)
     start, held = np.int64(0), np.int64(0)
@@ -282,10 +283,10 @@ def walk(fd, file_nbytes, state, said, endings, names, members, counted):
         if nbytes < 0 or nbytes > file_nbytes - offset:
             return LEFT
         if kind == 120 or kind == 76 or kind == 103:  # x, L, g
-            if not _take_extension(fd, offset, nbytes, kind, state, said, data):
+            if not _take_extension(fd, offset, nbytes, kind, state, next_name, data):
                 return LEFT
         elif kind == 48 or kind == 0 or kind == 55:
-            if not _take_member(head, offset, nbytes, state, said, endings, names, members[counted[0]]):
+            if not _take_member(head, offset, nbytes, state, next_name, endings, names, members[counted[0]]):
                 return LEFT
             counted[0] += 1
         elif kind == 53:

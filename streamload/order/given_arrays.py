@@ -22,8 +22,8 @@ def given_array(value: object, *, name: str, holds: str) -> NDArray[Any]:
         refuse_masked(value, name)
         try:
             return np.asarray(value)
-        except ValueError as error:
-            raise ConfigError(f"{name} is not an array: {error}.", hint=f"Give {holds}.") from error
+        except Exception as error:  # Whatever a tensor of somebody else's, such as one on a GPU, makes of it.
+            raise ConfigError(f"{name} is not an array: {str(error).rstrip('.')}.", hint=f"Give {holds}.") from error
     path = os.fspath(value)
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)

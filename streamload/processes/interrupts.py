@@ -1,6 +1,8 @@
-"""The command `streamload` while its modules are loaded: an interrupt ends it without a traceback, since nothing is to be undone yet.
+"""What ends the command `streamload` by a signal: Ctrl-C, and those by which a scheduler or a terminal that closes ends a program.
 
-A program that imports the library is not touched.
+1. While modules are loaded, an interrupt ends it at once, since nothing is to be undone yet.
+2. Then the first signal is an exception, and what is half done is undone; a second one ends that, and a third ends all at once.
+3. A program that imports the library is not touched.
 """
 
 from __future__ import annotations
@@ -12,7 +14,18 @@ import sys
 
 INTERRUPTED = 130
 COMMAND = "streamload"
+ENDING = {15: "SIGTERM", 1: "SIGHUP"}
+"""Signals besides Ctrl-C that end a program which does not ask for them, where it is told nothing else of them."""
 _held = False
+_met = 0
+
+
+class TerminationInterrupt(KeyboardInterrupt):
+    """Somebody else's wish that the command should end: undone and told of as an interrupt is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def hold() -> None:
@@ -24,15 +37,46 @@ def hold() -> None:
 
 
 def release() -> None:
-    """Interrupts are exceptions again."""
+    """Interrupts are exceptions again, and so are signals that would end the command without a word."""
     if _held:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _raise)
+        for number in ENDING:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: object) -> None:
+    """Raise what a signal means; the one after the next finds nobody who could still be told of it."""
+    global _met
+    _met += 1
+    if _met > 1:
+        for one in (signal.SIGINT, *ENDING):
+            if signal.getsignal(one) is _raise:
+                signal.signal(one, _end_now)
+    raise TerminationInterrupt(number) if number in ENDING else KeyboardInterrupt
+
+
+def _end_now(number: int, frame: object) -> None:
+    os._exit(128 + number)
+
+
+def told(error: KeyboardInterrupt) -> str:
+    """How the command ended, for people."""
+    return f"ended by {ENDING[error.number]}." if isinstance(error, TerminationInterrupt) else "interrupted."
+
+
+def code_of(error: KeyboardInterrupt) -> int:
+    """The exit code that shells have for it."""
+    return 128 + error.number if isinstance(error, TerminationInterrupt) else INTERRUPTED
 
 
 def ignore() -> None:
-    """The command has done its work: an interrupt comes too late."""
+    """The command has done its work: an interrupt comes too late, and nothing is undone at any other signal."""
     if _held:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            if signal.getsignal(number) is _raise:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def leave(code: int) -> None:

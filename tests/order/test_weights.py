@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,6 +249,13 @@ def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
     assert sorted(set(half.tolist())) == list(range(1, 1000, 2))
 
 
+class Elsewhere:
+    """What NumPy is told of a tensor that is not in this machine's memory."""
+
+    def __array__(self, *arguments: object, **keywords: object) -> NDArray[Any]:
+        raise TypeError("it lies on cuda:0.")
+
+
 @pytest.mark.parametrize(
     ("values", "draws", "text"),
     [
@@ -255,6 +263,9 @@ def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
         pytest.param([1, np.nan], None, r"weights\[1\] is nan\.", id="not a number"),
         pytest.param(np.array([1, "1e4000"]).astype(np.longdouble), None, r"weights\[1\] is inf\.", id="beyond float64"),
         pytest.param(np.ma.array([1, 2], mask=[1, 0]), None, r"weights= is a masked array, 1 of whose 2 elements", id="masked"),
+        pytest.param(
+            Elsewhere(), None, r"weights= is not an array: it lies on cuda:0\. Give one number a record\.$", id="a tensor on a GPU"
+        ),
         pytest.param([np.inf, 1], None, r"weights\[0\] is inf\.", id="infinite"),
         pytest.param([0, 0], None, r"weights= are all zero: no record can be drawn\. Give weights above 0 for", id="all zero"),
         pytest.param([1.7e308, 1e308], None, r"add up to more than a float64 can hold: .*\. Divide them all by the", id="too large"),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from streamload.conditions import Condition
-from streamload.errors import ConfigError, ConversionError
+from streamload.errors import ConfigError, ConversionError, SourceChangedError, StreamloadError
 from streamload.formats.naming.braces import has_braces
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
+from streamload.tools.commands.advice_as_flags import as_flags
+from streamload.tools.commands.conversion_conflicts import labels_of, refuse_conflicts, refuse_void
 from streamload.tools.commands.nulls import refuse_nulls
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
@@ -24,15 +27,16 @@ from streamload.tools.convert.accounting import Account, account_of, lacking, le
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.image_sizes import require_alike
-from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
+from streamload.tools.convert.job import Conversion
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.decoded_images import TRANSPARENT
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.label_fields import SmallFields
-from streamload.tools.convert.readers.open import is_image_folder, open_records
+from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.shards import shard_nbytes_of, shards_of
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import (
@@ -84,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="DST", help=".h5, .parquet, .arrow, .npy, .npz, or a folder of them")
     parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy, npz, if no name says it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
-    parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
+    parser.add_argument("--mode", choices=("rgb", "grey"), help="of images (rgb, where they lie as files)")
     parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV, JSONL or Parquet file that says the labels of images")
     parser.add_argument("--masks", metavar="A,B", help="fields whose pixels are numbers, never mixed; none for none (by their names)")
@@ -114,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Convert, or say what would be done; exit code 1 where records were left out."""
     request, style, shares = _request(arguments), _style(arguments), shares_in(arguments.split)
-    _refuse_meaningless(arguments, request, parts=len(shares))
+    refuse_conflicts(arguments, request, parts=len(shares))
     arguments.seed = arguments.seed or 0
     workers, share = _workers(arguments), _share(arguments)
     with closing(open_records(request)) as origin:
@@ -128,9 +132,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             return _dry_run(origin, arguments, style, shares, account, console, one_file=one_file)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
             job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file, account=account)
-            if share is not None:
-                return _do_share(job, share, arguments.target, console)
-            manifest = _done(job, merge=arguments.merge)
+            with _standing(job):
+                if share is not None:
+                    return _do_share(job, share, arguments.target, console)
+                manifest = _done(job, merge=arguments.merge)
         filtered = len(origin) - len(job.bad) - manifest["records"]
     account = account.also(
         left_out("record", "cannot be read", (f"{number:,}" for number, _ in job.bad), count=len(job.bad), expected=True),
@@ -138,19 +143,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     _show(arguments, job, manifest, account, console)
     return FOUND if job.bad or account.is_lacking else GOOD
-
-
-def _refuse_meaningless(arguments: argparse.Namespace, request: OpenRequest, *, parts: int) -> None:
-    """Raise ConfigError for arguments that would be without effect."""
-    for name in ("stratify", "group"):
-        if getattr(arguments, name) and parts == 1:
-            raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
-    if arguments.seed is not None and not arguments.shuffle and parts == 1:
-        raise ConfigError("--seed means something with --shuffle or --split only.", hint="Leave it out, or give --shuffle.")
-    if arguments.labels and not is_image_folder(request.path):
-        raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
-    if arguments.labels and not os.path.exists(arguments.labels):
-        raise missing(arguments.labels)
 
 
 def _workers(arguments: argparse.Namespace) -> int:
@@ -166,6 +158,7 @@ def _require_convertible(
     """What of the source is taken. Raises StreamloadError where it cannot be written as was asked for, before anything is."""
     _refuse_same(origin, arguments.target)
     account = account_of(origin, request, leave_out=arguments.leave_out)
+    refuse_void(origin, request, style)
     _tell_of_limits(origin, arguments, console)
     _tell_of_masks(origin, request, style, console)
     _refuse_store(origin, arguments, style)
@@ -241,12 +234,23 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    job.prepare()
+    if not merge:
+        job.look()
+        job.write(job.shards())
+    return job.finish()
+
+
+@contextmanager
+def _standing(job: Conversion) -> Iterator[None]:
+    """Have whoever ends it meanwhile told how far it has come, and whoever hears of an error what is kept."""
     try:
-        job.prepare()
-        if not merge:
-            job.look()
-            job.write(job.shards())
-        return job.finish()
+        yield
+    except StreamloadError as error:
+        told = job.finished() if not isinstance(error, SourceChangedError) else ""  # of another source, it is thrown away
+        if told:
+            error.hint = f"{as_flags(error.hint, skip=True)} {told}"
+        raise
     except KeyboardInterrupt as error:
         error.add_note(job.standing())
         raise
@@ -267,12 +271,13 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
     if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source) and not has_braces(arguments.source):
         raise missing(arguments.source)
     options = options_in(arguments)
-    arguments.labels = options.pop("labels", arguments.labels)
+    arguments.labels = labels_of(arguments, options.pop("labels", None))
     return OpenRequest(
         path=os.path.abspath(arguments.source),
         fields=fields_in(arguments.fields),
         **options,
-        mode=arguments.mode,
+        mode=arguments.mode or "rgb",
+        in_colour=arguments.mode == "rgb",
         size=size,
         first_size=True,
         on_damage="raise" if arguments.on_bad == "raise" else "skip",
@@ -328,10 +333,7 @@ def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console
 
 
 def _tell_of_masks(origin: RecordSource, request: OpenRequest, style: WriteOptions, console: Console) -> None:
-    """Say which fields are taken for masks by their names alone, where that makes a difference; raise for one that is not there."""
-    for name in request.masks or ():
-        if name not in origin.schema:
-            raise ConfigError(f"--masks names {name!r}, which is no field.", hint=f"The fields are {', '.join(origin.schema.names)}.")
+    """Say which fields are taken for masks by their names alone, where that makes a difference."""
     if request.masks is not None or (request.size is None and request.mode == "rgb" and style.store != "jpeg"):
         return
     for field in origin.schema:
@@ -344,9 +346,6 @@ def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: Wr
     kept = stored(origin, style)
     if kept is not origin:
         kept.close()
-    changing = "--size" if arguments.size else "--mode grey" if arguments.mode == "grey" else ""
-    if style.store == "keep" and changing:
-        raise ConfigError(f"--store keep leaves images as they are, and {changing} would change them.", hint="Leave one of them out.")
     if style.store == "keep" and arguments.shuffle and not origin.addressable:
         raise ConfigError(
             f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."

@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.conditions import Condition
-from streamload.errors import ConversionError, SourceChangedError
+from streamload.errors import ConversionError, SourceChangedError, SourceError
 from streamload.schema import TEXT
-from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.sizes import format_nbytes
 from streamload.tools.console import counted
 from streamload.tools.convert.accounting import Account
 from streamload.tools.convert.as_converted import MOST_NUMBERS
@@ -26,57 +27,21 @@ from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.manifest import manifest_of
-from streamload.tools.convert.needed_disk import moved_nbytes, needed_nbytes, record_nbytes, require_free
+from streamload.tools.convert.needed_disk import moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.shards import Shard, shard_nbytes_of, shards_of
 from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex, bucket_count
-from streamload.tools.convert.split import PART_NAMES, arranged
+from streamload.tools.convert.split import arranged
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.convert.writers.text_limits import unheld_at
 from streamload.tools.progress import Bar, bar
 
-SHARD_NBYTES = 1 << 30
-"""Files of a folder, where nothing else was asked for."""
 SCAN_RECORDS = 4096
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shard:
-    """One file that is to be written."""
-
-    name: str
-    part: str
-    part_start: int
-    """The position at which its part begins."""
-    start: int
-    stop: int
-
-
-def shards_of(total_ends: Sequence[int], origin: RecordSource, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
-    """The files to be written; without a size, one that is called like the target."""
-    if shard_nbytes is None:
-        return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
-    # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
-    records = max(1, int(shard_nbytes / max(1.0, record_nbytes(origin, style))))
-    shards: list[Shard] = []
-    begin = 0
-    for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
-        starts = list(range(begin, end, records)) or [begin]
-        for at, start in enumerate(starts):
-            name = f"{part or 'data'}-{at:05d}-of-{len(starts):05d}{FORMATS[style.format]}"
-            shards.append(Shard(name=name, part=part, part_start=begin, start=start, stop=min(end, start + records)))
-        begin = end
-    return shards
-
-
-def shard_nbytes_of(arguments: argparse.Namespace, *, one_file: bool) -> int | None:
-    """About how large the files of a folder are to be; None where there is one file."""
-    if one_file:
-        return None
-    return parse_nbytes(arguments.shard_size, name="--shard-size") if arguments.shard_size else SHARD_NBYTES
+"""Records of a task that writes nothing."""
 
 
 class Conversion:
@@ -138,11 +103,28 @@ class Conversion:
 
     def look(self) -> None:
         """Raise where images that are written are not alike, or texts have no place in their files: before any is. Known once prepared."""
-        if self._scanning() or any(self._staging.kept(shard.name) is not None for shard in self.shards()):
+        if self._scanning() or self._finished_count():
             return
-        self._look_at_texts()
-        if self._request.size is not None or self._style.store == "keep":
-            return
+        with self._keeping_what_is_finished():
+            self._look_at_texts()
+            if self._request.size is None and self._style.store != "keep":
+                self._look_at_images()
+
+    def _finished_count(self) -> int:
+        return sum(self._staging.kept(shard.name) is not None for shard in self.shards())
+
+    @contextmanager
+    def _keeping_what_is_finished(self) -> Iterator[None]:
+        """Keep nothing where the source is refused before any file is finished: the same command would be again."""
+        try:
+            yield
+        except SourceError:
+            if not self._finished_count():
+                self._staging.refuse()
+            raise
+
+    def _look_at_images(self) -> None:
+        """Raise SchemaMismatchError where images that are to be written differ in size."""
         if self._condition is None:
             require_alike(self._origin)
         else:
@@ -204,7 +186,8 @@ class Conversion:
         missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
         if missing:
             require_free(self._arguments.target, needed_nbytes(self._origin, self._style, sum(one.stop - one.start for one in missing)))
-            self._written(missing)
+            with self._keeping_what_is_finished():
+                self._written(missing)
         return len(missing)
 
     def standing(self) -> str:
@@ -213,12 +196,16 @@ class Conversion:
             return f"{self._arguments.target} is whole; nothing is left to do."
         if self.was_moved():
             return f"{self._arguments.target} is written; the same command brings it to an end."
-        shards = self.shards() if len(self.order) else []
-        done = sum(self._staging.kept(shard.name) is not None for shard in shards)
-        if done:
-            return f"{done:,} of {counted(len(shards), 'file')} are finished; the same command goes on with the others."
+        finished = self.finished()
+        if finished:
+            return finished
         again = "the same command begins again" + ("" if self._one_file else "; files that are finished would be kept")
         return f"Nothing was written under {self._arguments.target}; {again}."
+
+    def finished(self) -> str:
+        """What an earlier try, or this one, has finished; "" for nothing."""
+        done = self._finished_count() if len(self.order) and not self._staging.done else 0
+        return f"{done:,} of {counted(len(self.shards()), 'file')} are finished; the same command goes on with the others." if done else ""
 
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the manifest of what was made. Raises ConversionError where some are not written."""

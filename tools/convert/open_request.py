@@ -25,6 +25,8 @@ class OpenRequest:
     """What stands for nulls of tables, by column."""
     mode: str = "rgb"
     """Of images from folders: rgb or grey."""
+    in_colour: bool = False
+    """Whether they are to be rgb wherever they are from: else those in tables and arrays stay as they are."""
     size: tuple[int, int] | None = None
     """Height and width that images are made."""
     labels: str | None = None

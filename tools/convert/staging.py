@@ -64,6 +64,7 @@ class Staging:
         """Whether all that was asked for has its final name."""
         self._shared = shared
         self._alone = True
+        self._refused = False
 
     def __enter__(self) -> Staging:
         self._parent = Folder.named(self.parent)
@@ -127,8 +128,8 @@ class Staging:
         with self._parent, self._held:
             if not self._alone:
                 return
-            if isinstance(error, SourceChangedError):
-                self._delete_all()  # of another source than there is now
+            if isinstance(error, SourceChangedError) or self._refused:
+                self._delete_all()  # of another source than there is now, or of what will never be written
             else:
                 self._sweep()
                 if not self.finished():
@@ -203,6 +204,10 @@ class Staging:
         """Have an empty folder of this name for something that is thrown away at the end."""
         clear(self._held, name, self.name)
         self._held.make_folder(name)
+
+    def refuse(self) -> None:
+        """Keep nothing for a later try: the same request would be refused again."""
+        self._refused = True
 
     def keep(self, name: str, value: Any) -> None:
         """Note something for a later try."""

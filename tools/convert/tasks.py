@@ -49,8 +49,9 @@ PERIOD_RECORDS = 256
 
 def main() -> None:
     """Do the tasks that come as lines on standard input, one after the other; answer in lines of JSON."""
-    # Ctrl-C reaches the whole group of processes: the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and what schedulers send, reaches the whole group of processes: the parent decides what it means.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     while True:

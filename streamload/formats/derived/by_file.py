@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +14,9 @@ from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ConfigError
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.derived.grouped import Grouped, first_in_blocks, spread
+from streamload.nulls import Nulls
 from streamload.schema import ARRAY, BYTES, Field
-from streamload.source import Column, Reader, ReadStats, Source
+from streamload.source import Column, NullableColumn, Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
 
@@ -27,17 +31,27 @@ def one_each_file(source: Source) -> Source:
             f"{source.title}: '{field.name}' holds records of variable length, and record_axis=None takes each file for one record.",
             hint="Choose other fields with fields=[...], or leave record_axis out.",
         )
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=[_by_file(column, starts) for column in source.columns],
-        fingerprints=source.fingerprints,
+    columns = [_by_file(column, starts) for column in source.columns]
+    return source.replaced(
+        columns=columns,
         file_starts=np.arange(len(starts)),
         notes=[*source.notes, "each file is one record"],
-        classes=source.classes,
-        attributes=source.attributes,
-        asked=source.asked,
+        shapes_in_states={},
+        nulls=_nulls(source, columns),
     )
+
+
+def _nulls(source: Source, columns: Sequence[Column]) -> dict[str, Nulls]:
+    """How many files hold nulls, by field: those that are counted by record are read to be counted by file."""
+    found: dict[str, Nulls] = {}
+    with closing(OpenFiles(source.fingerprints)) as files:
+        for column in columns:
+            one = source.nulls.get(column.field.name)
+            if one is not None:
+                count = len(cast(NullableColumn, column).null_records(files)) if one.count else one.count
+                found[column.field.name] = one._replace(count=count, stored=source.schema[column.field.name])
+        files.verify()
+    return found
 
 
 def _by_file(column: Column, starts: NDArray[np.int64]) -> Column:
@@ -93,6 +107,14 @@ class FilesAsRecords(ColumnDefaults):
     def file_nbytes(self) -> int | None:
         """As the other's."""
         return self.elements.file_nbytes
+
+    def filled(self) -> FilesAsRecords:
+        """The same of the other, which may hold nulls, with something in their place."""
+        return replace(self, elements=cast(NullableColumn, self.elements).filled())
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """Those that hold a null of the other, which may hold some."""
+        return np.unique(cast(NullableColumn, self.elements).null_records(files) // max(1, self.length))
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader for the calling process."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.byte_ranges import fetch_ranges
 from streamload.formats.columns.raw import RawRecords
 from streamload.schema import Field
-from streamload.source import Column, Lengths, ReadStats
+from streamload.source import Column, Lengths, NullableColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
 
@@ -79,6 +79,15 @@ class Grouped(ColumnDefaults):
     def file_nbytes(self) -> int | None:
         """As elements'."""
         return self.elements.file_nbytes
+
+    def filled(self) -> Grouped:
+        """The same of elements that may be null, with something in their place."""
+        return replace(self, elements=cast(NullableColumn, self.elements).filled())
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that hold a null, where elements may be null."""
+        nulls = cast(NullableColumn, self.elements).null_records(files)
+        return np.unique(np.searchsorted(self.starts, nulls, side="right") - 1)
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> GroupedReader:
         """A reader for the calling process."""

@@ -83,7 +83,7 @@ def walked(path: str, real: str) -> Archive | None:
 
 def _walk(fd: int, kernels: ModuleType) -> _Walk | None:
     state, counted = np.zeros(5, np.int64), np.zeros(1, np.int64)
-    said = np.zeros(kernels.MOST_NAME_NBYTES, np.uint8)
+    next_name = np.zeros(kernels.MOST_NAME_NBYTES, np.uint8)
     endings = np.zeros((kernels.MOST_ENDINGS, _ENDING_NBYTES), np.uint8)
     members = np.empty((TOGETHER, 6), np.int64)
     names = np.empty(max(TOGETHER * 64, 2 * kernels.MOST_NAME_NBYTES), np.uint8)
@@ -92,7 +92,7 @@ def _walk(fd: int, kernels: ModuleType) -> _Walk | None:
     ended, before, nbytes = kernels.MORE, 0, os.fstat(fd).st_size
     while ended == kernels.MORE:
         state[kernels.NAMES_USED] = 0
-        ended = kernels.walk(fd, nbytes, state, said, endings, names, members, counted)
+        ended = kernels.walk(fd, nbytes, state, next_name, endings, names, members, counted)
         part = members[: counted[0]].copy()
         part[:, kernels.KEY_START : kernels.NAME_STOP + 1] += before
         parts.append(part)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +92,16 @@ streamload.tools.__main__.main(["--version"])
 """
 
 
-@pytest.mark.parametrize(("code", "told"), [(WHILE_IMPORTING, "streamload: interrupted.\n"), (TWICE, "")], ids=["first imports", "twice"])
+THRICE = f"import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT)\n{TWICE}"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(WHILE_IMPORTING, "streamload: interrupted.\n"), (TWICE, ""), (THRICE, "")],
+    ids=["first imports", "twice", "thrice"],
+)
 def test_ctrl_c_as_the_command_begins_and_ends_is_quiet(code: str, told: str):
-    """While the first module is imported, and once more while the first one is told."""
+    """While the first module is imported, once more while the first one is told, and a third time while all is ended."""
     start = f"import io, os, signal, sys; sys.argv[0] = 'streamload'\n{code}\nimport streamload\nprint('not ended')"
     done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
@@ -108,25 +117,50 @@ def test_ctrl_c_in_a_benchmark_ends_its_processes(folder: Path):
     assert "Traceback" not in out + err
 
 
-def test_an_interrupted_conversion_says_how_to_go_on(tmp_path: Path):
-    """What is finished, and what the same command will do."""
+@pytest.mark.parametrize(
+    ("number", "end", "code", "told"),
+    [
+        (signal.SIGINT, os.killpg, 130, "interrupted."),
+        (signal.SIGTERM, os.killpg, 143, "ended by SIGTERM."),
+        (signal.SIGHUP, os.kill, 129, "ended by SIGHUP."),
+    ],
+    ids=["Ctrl-C", "a scheduler that ends all processes", "one of which its shell has gone"],
+)
+def test_an_interrupted_conversion_says_how_to_go_on(number: int, end: Callable[[int, int], None], code: int, told: str, tmp_path: Path):
+    """What is finished, and what the same command will do; nothing is left that it could not use."""
     hdf5_file(tmp_path / "a.h5", arrays(2000, (64, 64, 3)), chunks=(20, 64, 64, 3), compression="gzip", compression_opts=1)
     words = ["convert", tmp_path / "a.h5", tmp_path / "o", "--shard-size", "3 MB", "--workers", 1, "--to", "hdf5"]
     with started(*words) as process:
         while not list(tmp_path.glob(".o.converting/entries/data-*")):
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
+        end(process.pid, number)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
+    assert f"streamload: {told} " in err
     assert "of 8 files are finished; the same command goes on with the others." in err
+    assert not list(tmp_path.glob(".o.converting/out/.*"))
     with started("convert", tmp_path / "a.h5", tmp_path / "b.h5") as process:
         while not list(tmp_path.glob(".b.h5.converting/out/.*")):
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
+        end(process.pid, number)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert f"interrupted. Nothing was written under {tmp_path}/b.h5; the same command begins again." in err
+    assert process.returncode == code
+    assert f"{told} Nothing was written under {tmp_path}/b.h5; the same command begins again." in err
     assert names_in(tmp_path) == {"a.h5", ".o.converting"}
+
+
+def test_a_second_signal_ends_the_undoing_and_tells_what_is_left(tmp_path: Path):
+    """As the first would have, and without a traceback."""
+    hdf5_file(tmp_path / "a.h5", arrays(20))
+    more = environment(STREAMLOAD_TEST_KILL="convert.deleting:SIGTERM")
+    with started("convert", tmp_path / "a.h5", tmp_path / "b.h5", env=more) as process:
+        while not list(tmp_path.glob(".b.h5.converting/out/.*")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert re.search(r"ended by SIGTERM\. .*b\.h5", err)
 
 
 @pytest.mark.parametrize(

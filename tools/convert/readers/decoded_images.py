@@ -39,7 +39,8 @@ def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[s
     Masks keep their numbers. Images that lie as files are made colours where nothing else is asked for, and those whose sizes differ
     stay bytes, unless the first one's is that of all.
     """
-    if request.size is None and request.mode == "rgb" and source.format_name not in IN_COLOUR:
+    as_they_are = request.size is None and request.mode == "rgb" and not request.in_colour
+    if as_they_are and source.format_name not in IN_COLOUR:
         return _with_masks(source, request)
     names = image_names(source)
     stored = source.replaced(columns=[_stored(source, column) for column in source.columns])

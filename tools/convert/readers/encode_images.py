@@ -100,7 +100,7 @@ class ReencodedImages(ForwardingSource):
         import imagecodecs
 
         if self._style.store == "png" or self._style.is_mask(field.name):
-            level = self._style.quality
+            level = self._style.quality if self._style.store == "png" else None
             return lambda image: bytes(imagecodecs.png_encode(np.ascontiguousarray(image), level=level))
         if field.dtype != np.uint8 or field.shape[2:] == (4,):
             raise ConfigError(

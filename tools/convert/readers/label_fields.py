@@ -31,11 +31,20 @@ class SmallFields:
         chosen = request.fields or {}
         stored = {name: chosen.get(name, name) for name in self._names}
         if not set(self._names) <= set(origin.schema.names):
+            # Beside those that were chosen: what else was said is said of them, and they must be of the same records.
+            whole = replace(request, fields=chosen | stored, size=None, mode="rgb", in_colour=False)
             try:
-                self._own = self._origin = open_records(replace(request, fields=stored, size=None, mode="rgb"))
+                self._own = self._origin = open_records(whole)
             except ConfigError:
                 self._own = None
-        schema = self._origin.schema
+        schema, count = self._origin.schema, len(self._origin)
+        if count != len(origin):
+            self.close()
+            raise ConfigError(
+                f"{clean(', '.join(f'{argument} {name}' for name, argument in asked.items()))}: there are {count:,} records of that, and "
+                f"{len(origin):,} of what is converted.",
+                hint="Name a field of the same records, or choose --fields that have as many.",
+            )
         for name, argument in asked.items():
             if name not in schema or schema[name].shape != () or schema[name].ragged not in ("", TEXT):
                 self.close()

@@ -22,14 +22,18 @@ from streamload.tools.convert.record_source_defaults import ForwardingSource
 
 def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:
     """The origin, its images as large or as grey as was asked for; itself where they are. Raises ConfigError where it has none."""
-    if request.size is None and request.mode != "grey":
+    if request.size is None and request.mode != "grey" and not request.in_colour:
         return origin
     images = [field for field in origin.schema if is_scaled(field)]
     if not images:
-        asked = "--size" if request.size is not None else "--mode grey"
+        asked = "--size" if request.size is not None else f"--mode {request.mode}"
         raise ConfigError(
             f"{asked} is for images of 8 or 16 bits, and {origin.title} has none ({origin.schema}).",
             hint="Leave it out, or choose other --fields.",
+        )
+    if request.in_colour and all(_is_grey(field) for field in images):
+        raise ConfigError(
+            f"--mode rgb gives no colours to arrays, and those of {origin.title} have none ({origin.schema}).", hint="Leave it out."
         )
     schema = Schema(tuple(wanted(field, request) if field in images else field for field in origin.schema))
     return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
@@ -38,6 +42,12 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
 def is_scaled(field: Field) -> bool:
     """Whether a field holds pixels that can be mixed, or a mask."""
     return not field.ragged and field.dtype in (np.dtype(np.uint8), np.dtype(np.uint16)) and image_axes(field.shape) is not None
+
+
+def _is_grey(field: Field) -> bool:
+    """Whether images have one channel."""
+    axes = image_axes(field.shape)
+    return axes is None or len(axes) == 2 or field.shape[axes[2]] == 1
 
 
 def wanted(field: Field, request: OpenRequest) -> Field:
