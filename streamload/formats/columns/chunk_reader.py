@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceChangedError
+from streamload.errors import SourceChangedError, damaged
 from streamload.formats.columns.chunk_grid import reads, together
 from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.read_ahead import ReadAhead
@@ -108,6 +108,8 @@ class ChunkedFile:
             files.descriptor(self.file_of(chunk))  # Its shard must be what it was.
             return
         path = None if self.names is None else self.names.path(chunk)
+        if path is not None and os.path.isdir(path):
+            raise damaged(f"{path} is a folder, where a chunk was expected.", path=path)
         if path is not None and os.path.lexists(path):
             raise SourceChangedError(
                 f"{path} was added after its store was opened, when this chunk was not there and stood for fill values.",
