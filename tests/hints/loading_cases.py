@@ -165,6 +165,9 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
     mask = np.array([0, 1] * 20, np.uint8)
     numbers = ("indices.astype(int)", {"indices": np.unique(mask.astype(int))})
     yield case(call, {"indices": mask}, ("indices.astype(bool)", {"indices": mask.astype(bool)}), numbers)
+    some = np.ma.masked_greater(np.arange(9), 5)
+    filled = ("array.filled(value)", {"indices": np.unique(some.filled(0))})
+    yield case(call, {"indices": some}, filled, ("array.compressed()", {"indices": some.compressed()}))
     twice = np.array([1, 1, 0])
     ways = (
         ("np.unique(indices)", {"indices": np.unique(twice)}),

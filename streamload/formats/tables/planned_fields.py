@@ -58,11 +58,11 @@ def planned_source(
 ) -> Source:
     """A source of the fields that were chosen; `aside` are those that cannot be any, and why, `refused` those too large to lose in silence.
 
-<<<<<<< HEAD
-    Raises as `chosen_in` does, and ConfigError where `fill` names what is not there.
-=======
-    Raises as `chosen_in` does, and ConfigError where `fill` names what is no field, or stands for nulls of none.
->>>>>>> main
+    <<<<<<< HEAD
+        Raises as `chosen_in` does, and ConfigError where `fill` names what is not there.
+    =======
+        Raises as `chosen_in` does, and ConfigError where `fill` names what is no field, or stands for nulls of none.
+    >>>>>>> main
     """
     kinds = {
         name: FileColumn(dtype=one.dtype, shape=one.shape, kind=str(Field("", one.dtype, one.shape, one.ragged)), detail=None)
