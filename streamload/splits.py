@@ -47,8 +47,13 @@ def split(
     `group`: a field of identifiers; what has the same one is never in two parts. With both, labels are as alike as whole groups allow.
     A part is what `streamload convert --split` with the same shares, seed and fields writes.
 
-    Raises ConfigError for shares that do not add up to 1, and for fields that are none.
+    Raises ConfigError for what is no source, for shares that do not add up to 1, and for fields that are none.
     """
+    if not isinstance(cast(object, data), Source):
+        raise ConfigError(
+            f"split() was given {type(data).__name__} in place of a source.",
+            hint="Open files first, and split each part of a mixture by itself.",
+        )
     if (parts is None) == (folds is None):
         raise ConfigError("split() wants either shares or folds.", hint='Give {"train": 0.8, "test": 0.2}, or folds=5.')
     shares = _shares(parts) if parts is not None else _equal_shares(folds)

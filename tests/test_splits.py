@@ -133,6 +133,15 @@ class TestSplit:
         with pytest.raises(ConfigError, match=text):
             sl.split(data, **keywords)
 
+    def test_what_is_no_source_is_not_split(self, data: sl.Source):
+        """A mixture, or a path."""
+        for given, name in ((sl.mix({"a": (data, 1)}), "Mixture"), ("train.h5", "str")):
+            with pytest.raises(ConfigError) as refused:
+                sl.split(given, folds=2)
+            assert str(refused.value) == (
+                f"split() was given {name} in place of a source. Open files first, and split each part of a mixture by itself."
+            )
+
     def test_a_field_of_images_or_measurements_is_no_label(self, tmp_path: Path):
         """Named, before anything else is read."""
         with pytest.raises(

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
+from streamload.errors import damaged
 from streamload.formats.arrow.dictionary_values import to_stream
 from streamload.formats.arrow.ipc_messages import IpcContents
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
@@ -40,6 +42,25 @@ def words_of(contents: IpcContents, numbers: Sequence[int], field: Any, files: O
     for array in _arrays(contents, numbers, field, files):
         found += array.to_pylist()
     return tuple(found)
+
+
+def require_words(batches: BatchFile, words: int, name: str, files: OpenFiles) -> None:
+    """Raise CorruptDataError, with file and records, where a code is that of no word: all of them are looked at, and they are small."""
+    column = RecordBatches(field=Field(name, np.dtype(np.int64), ()), column=name, fill=None, parts=(batches,), label="")
+    reader = RecordBatchReader(column, files, ReadStats())
+    for block in range(np.count_nonzero(batches.records)):
+        span = pc.call_function("min_max", [reader.array(block)]).as_py()
+        wrong = next((code for code in (span["min"], span["max"]) if code is not None and not 0 <= code < words), None)
+        if wrong is not None:
+            path, records = reader.place(block)
+            files.verify()
+            raise damaged(
+                f"{path}: column '{name}' holds the code {wrong:,} in records {records[0]:,} to {records[1]:,}, "
+                f"and there are {words:,} words.",
+                path=path,
+                dataset=name,
+                records=records,
+            )
 
 
 def values_in(contents: IpcContents, numbers: Sequence[int], field: Any, files: OpenFiles) -> NDArray[np.uint8]:

@@ -41,6 +41,10 @@ class FlatTable:
         place = self.place(field)
         return None if place is None else FlatTable(self.data, place + _number(self.data, place, "<I"))
 
+    def text(self, field: int) -> bytes:
+        """A string, as it is encoded; b"" where the table leaves it out."""
+        return self.structures(field, np.dtype(np.uint8)).tobytes()
+
     def tables(self, field: int) -> list[FlatTable]:
         """A vector of tables."""
         place = self.place(field)

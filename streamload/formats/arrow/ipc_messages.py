@@ -17,8 +17,8 @@ from streamload.storage.files import OpenFiles
 MAGIC = b"ARROW1"
 CONTINUED = b"\xff\xff\xff\xff"
 SCHEMA, DICTIONARIES, RECORDS = 1, 2, 3
-V5 = 4
-"""The version of the format that messages say they have, since Arrow 1.0."""
+V4, V5 = 3, 4
+"""The versions of the format that messages say they have, since Arrow 0.8, and since Arrow 1.0."""
 MESSAGE_NBYTES = 40
 """Of the message that is put before a table, to be its header."""
 MOST_METADATA = 256 * 1024**2
@@ -26,6 +26,10 @@ MOST_METADATA = 256 * 1024**2
 BLOCK = np.dtype({"names": ["offset", "metadata", "body"], "formats": ["<i8", "<i4", "<i8"], "offsets": [0, 8, 16], "itemsize": 24})
 PAIR = np.dtype([("first", "<i8"), ("second", "<i8")])
 CODECS = ("lz4", "zstd")
+EARLY_CODEC = b"ARROW:experimental_compression"
+"""Where version 0.17 said how buffers are packed: in what is said of a message besides, of version 4 of the format."""
+ALIGNMENTS = (8, 16, 32, 64)
+"""Bytes at whose multiples buffers begin: writers choose one of these."""
 
 
 class MessageError(ValueError):
@@ -64,6 +68,8 @@ class IpcContents:
     """Whether the buffers of unions can be told apart: they were others before version 5 of the format."""
     dictionaries: dict[int, list[tuple[BatchBuffers, bool]]]
     """By their identifiers: the batches of words, and whether each goes on where the one before ended."""
+    again: bytes | None
+    """The message of the schema once more, as the footer has it; None where there is no footer, or the schema is out of it."""
 
     def dictionary_of(self, numbers: Sequence[int]) -> list[tuple[BatchBuffers, bool]]:
         """The dictionary of a column, which has one: `numbers` are its own in the schema, and those of members of structs.
@@ -99,10 +105,19 @@ def read_contents(files: OpenFiles, number: int = 0) -> IpcContents:
         found.add(message, nbytes)
     if found.schema is None:
         raise MessageError("there is no schema")
-    if listed is not None and sorted(listed.batches["offset"].tolist()) != found.seen:
-        raise MessageError(f"its footer lists {len(listed.batches):,} record batches, and {len(found.seen):,} were found")
+    if listed is not None:
+        offsets, places = listed.batches["offset"].tolist(), {at: place for place, at in enumerate(found.seen)}
+        if sorted(offsets) != found.seen:
+            raise MessageError(f"its footer lists {len(listed.batches):,} record batches, and {len(found.seen):,} were found")
+        # Their order is the footer's, wherever they lie.
+        found.batches = [found.batches[places[at]] for at in offsets]
     return IpcContents(
-        schema=found.schema, little=found.little, batches=found.batches, dictionaries=found.dictionaries, unions=found.version >= V5
+        schema=found.schema,
+        little=found.little,
+        batches=found.batches,
+        dictionaries=found.dictionaries,
+        unions=found.version >= V5,
+        again=None if listed is None or by_footer else listed.schema,
     )
 
 
@@ -129,16 +144,19 @@ class _Found:
         """Take in the next message of a file of so many bytes."""
         message = root(one.metadata)
         kind, header, claimed = message.number(1, "B"), message.table(2), message.number(3, "q")
-        self.version = min(self.version, message.number(0, "h"))
+        version = message.number(0, "h")
+        if not V4 <= version <= V5:
+            raise MessageError(f"the message at byte {one.at:,} is of version {version + 1} of the format, and 4 and 5 are read")
+        self.version = min(self.version, version)
         if header is None or claimed < 0 or one.body + claimed > nbytes:
             raise MessageError(f"the message at byte {one.at:,} claims a body of {claimed:,} bytes, beyond the end of the file")
         if kind == SCHEMA and self.schema is None:
             self.schema, self.little = framed(one.metadata), header.number(0, "h") == 0
         elif kind == RECORDS and self.schema is not None:
-            self.batches.append(_batch(header, one.body, claimed))
+            self.batches.append(_batch(header, one.body, claimed, _early_codec(message)))
             self.seen.append(one.at)
         elif kind == DICTIONARIES and (words := header.table(1)) is not None:
-            found = _batch(words, one.body, claimed), bool(header.number(2, "b"))
+            found = _batch(words, one.body, claimed, _early_codec(message)), bool(header.number(2, "b"))
             self.dictionaries.setdefault(header.number(0, "q"), []).append(found)
         else:
             raise MessageError(f"the message at byte {one.at:,} is of no kind that is expected there ({kind})")
@@ -257,17 +275,27 @@ def _message(files: OpenFiles, number: int, at: int, *, marked: bool) -> Message
     return Message(at, bytes(read_exactly(files, number, begin, length)), begin + length)
 
 
-def _batch(header: FlatTable, body: int, body_nbytes: int) -> BatchBuffers:
+def _early_codec(message: FlatTable) -> str:
+    """How buffers are packed as files of version 0.17 say it; "" where they say nothing."""
+    pairs = message.tables(4) if message.number(0, "h") < V5 else []
+    name = next((pair.text(1) for pair in pairs if pair.text(0) == EARLY_CODEC), b"")
+    found = name.decode("ascii", "replace").lower().removesuffix("_frame")
+    if found and found not in CODECS:
+        raise MessageError(f"a record batch has an unknown codec, {found[:40]!r}")
+    return found
+
+
+def _batch(header: FlatTable, body: int, body_nbytes: int, codec: str) -> BatchBuffers:
+    """A record batch whose body begins at a byte; `codec` is what is said of it besides."""
     nodes, buffers = header.structures(1, PAIR), header.structures(2, PAIR)
     records, offsets, nbytes = header.number(0, "q"), buffers["first"].astype(np.int64), buffers["second"].astype(np.int64)
     if records < 0 or (nodes["first"] < 0).any() or (nodes["second"] < 0).any() or (nodes["second"] > nodes["first"]).any():
         raise MessageError("a record batch claims negative lengths, or more nulls than records")
     ends = np.concatenate([[0], offsets + nbytes])
-    near, far = -(-ends[:-1] // 8) * 8, -(-ends[:-1] // 64) * 64
-    if (nbytes < 0).any() or ends.max() > body_nbytes or not ((offsets == near) | (offsets == far)).all():
+    begins = np.stack([-(-ends[:-1] // step) * step for step in ALIGNMENTS])
+    if (nbytes < 0).any() or ends.max() > body_nbytes or not (offsets == begins).any(axis=0).all():
         raise MessageError("the buffers of a record batch do not lie one after the other in its body")
     compression = header.table(3)
-    codec = ""
     if compression is not None:
         which = compression.number(0, "b")
         if not 0 <= which < len(CODECS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,7 +98,9 @@ def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
     try:
         contents = read_contents(files)
         schema = pa.ipc.read_schema(pa.py_buffer(contents.schema))
-        _ = [field.name for field in schema]  # Names that are no UTF-8 are found here.
+        _ = [list(_names_in(field)) for field in schema]  # Those that are no UTF-8 are found here.
+        if contents.again is not None and not pa.ipc.read_schema(pa.py_buffer(contents.again)).equals(schema):
+            raise MessageError("its footer has another schema than its first message")
     except (MessageError, FlatError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, CorruptDataError):
             raise
@@ -109,6 +111,18 @@ def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
     if not contents.little:
         raise UnsupportedFeatureError(f"{path} holds big-endian numbers.", hint="Write it anew on a little-endian machine.", path=path)
     return contents, schema
+
+
+def _names_in(field: Any) -> Iterator[str]:
+    """What a field, and all within it, is called, and its time zones. Raises UnicodeDecodeError where pyarrow cannot decode one."""
+    yield field.name
+    kind = element_types.storage_of(field.type)
+    if kinds.is_timestamp(kind):
+        yield kind.tz or ""
+    if kinds.is_dictionary(kind):
+        yield from _names_in(pa.field("", kind.value_type))
+    for number in range(kind.num_fields):
+        yield from _names_in(kind.field(number))
 
 
 def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnExtent]:
@@ -161,6 +175,8 @@ def _stored(
         known = element_types.with_lengths(values, first_lengths(facts, values, files), field.name)
         facts = replace(facts, batches=replace(batches, values=known))
     classes = () if codes is None else dictionaries.words_of(contents, column.numbers, column.field, files)
+    if codes is not None:
+        dictionaries.require_words(facts.batches, len(classes), column.key, files)
     return replace(_finished(facts, files), classes=classes)
 
 

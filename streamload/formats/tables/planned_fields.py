@@ -58,18 +58,13 @@ def planned_source(
 ) -> Source:
     """A source of the fields that were chosen; `aside` are those that cannot be any, and why, `refused` those too large to lose in silence.
 
-    <<<<<<< HEAD
-        Raises as `chosen_in` does, and ConfigError where `fill` names what is not there.
-    =======
-        Raises as `chosen_in` does, and ConfigError where `fill` names what is no field, or stands for nulls of none.
-    >>>>>>> main
+    Raises as `chosen_in` does, and ConfigError where `fill` names what is no field, or stands for nulls of none.
     """
     kinds = {
         name: FileColumn(dtype=one.dtype, shape=one.shape, kind=str(Field("", one.dtype, one.shape, one.ragged)), detail=None)
         for name, one in fields_there.items()
     }
     table = Table(path=path, fingerprint=fingerprints[0], records=int(starts[-1]), columns=kinds, aside=aside, refused=refused or {})
-    refuse_unknown_columns(table, fill, "fill", fields)
     said = list(notes)
     refuse_unknown_columns(table, fill, "fill", fields)
     chosen = chosen_in(table, fields, said)

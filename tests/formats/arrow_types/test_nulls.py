@@ -209,7 +209,7 @@ def test_renamed_joined_and_travelling_sources_keep_their_nulls(tmp_path: Path):
     assert pickle.loads(pickle.dumps(source)).nulls == source.nulls
     np.save(tmp_path / "y.npy", np.arange(9))
     joined = open_source({"y": tmp_path / "y.npy", "x": open_source(path, fields=["label"])})
-    assert joined.nulls == {"x": ("label", 3)}
+    assert {name: one[:2] for name, one in joined.nulls.items()} == {"x": ("label", 3)}
     assert joined[3] == {"y": 3, "x": 3}
     with pytest.raises(NullValueError, match=r"a\.parquet: null at row 4 of column 'label'"):
         joined[4]
@@ -227,7 +227,7 @@ def test_nulls_that_no_file_counts_are_met_when_they_are_read(tmp_path: Path, mo
     blobs = pa.array([None if at == 70 else bytes([at]) * 100 for at in range(141)])
     path = parquet(tmp_path / "a", pa.table({"blob": blobs, "label": pa.array([1, None] * 70 + [3])}), write_statistics=False)
     source = open_source(path)
-    assert source.nulls == {"blob": ("blob", None), "label": ("label", 70)}
+    assert {name: one[:2] for name, one in source.nulls.items()} == {"blob": ("blob", None), "label": ("label", 70)}
     assert source[[0, 2, 68, 72]]["blob"].lengths.tolist() == [100] * 4
     with pytest.raises(
         NullValueError, match=r"null at row 70 of column 'blob'\. Say what stands for them, fill=\{'blob': b\"\", 'label': 0\}"

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from foreign_files import framed, tf_example
 
 import streamload as sl
 from streamload.errors import ConfigError, SchemaMismatchError
@@ -78,3 +79,16 @@ def test_records_of_variable_length_are_no_single_one(tmp_path: Path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4)))
     with pytest.raises(ConfigError, match="record_axis= is no option of NumPy files"):
         sl.open(tmp_path / "a.npy", record_axis=1)
+
+
+def test_what_files_leave_out_is_told_of_them_as_records(tmp_path: Path):
+    """A damaged record of a file is missing from the one that the file is."""
+    for number in range(3):
+        framed_records = [bytearray(framed(tf_example({"x": [float(row), number]}))) for row in range(4)]
+        if number == 1:
+            framed_records[2][20] ^= 255
+        (tmp_path / f"{number}.tfrecord").write_bytes(b"".join(framed_records))
+    source = sl.open(str(tmp_path / "*.tfrecord"), on_damage="skip", record_axis=None)
+    assert [len(one) for one in source[:]["x"]] == [4, 3, 4]
+    assert [(one.what, one.why, one.count) for one in source.omissions] == [("record", "damaged", 1)]
+    source.close()
