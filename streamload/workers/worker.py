@@ -94,10 +94,8 @@ class Worker:
         windows, step = self._fetcher.windows, self._step
         if not windows.parts:
             step = step or self._queue.take()
-        elif step is None:
-            step = self._take_ready()
-        elif not self._may_do(step):
-            step = None
+        else:
+            step = self._take_ready() if step is None else self._held()
         if step is not None:
             self._step = None
             self._do(step)
@@ -136,6 +134,10 @@ class Worker:
             return step
         self._step = step  # Another worker has taken the one that was seen.
         self._listen()
+        return self._held()
+
+    def _held(self) -> StepTask | None:
+        """The step that was taken and is not begun, if its blocks are ready."""
         return self._step if self._step is not None and self._may_do(self._step) else None
 
     def _may_do(self, step: StepTask) -> bool:
