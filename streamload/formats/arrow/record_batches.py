@@ -235,8 +235,9 @@ def _unpacked(codec: str, data: Any, nbytes: int) -> Any:
 
     # Of an LZ4 frame that ends too soon, pyarrow would give what the memory held before. With a byte more, one that goes on is seen.
     room = pa.allocate_buffer(nbytes + 1)
+    decode: Any = imagecodecs.lz4f_decode  # Its stubs know nothing of arrays.
     try:
-        found = imagecodecs.lz4f_decode(np.frombuffer(data, np.uint8), out=np.frombuffer(room, np.uint8))
+        found = decode(np.frombuffer(data, np.uint8), out=np.frombuffer(room, np.uint8))
     except RuntimeError as error:
         raise ValueError(f"a buffer is no LZ4 frame: {error}") from error
     if len(found) != nbytes:
