@@ -13,6 +13,14 @@ from streamload.errors import CorruptDataError
 
 MINIMUM_NBYTES = 87
 """Bytes of a header without metalayers."""
+HEADER_NBYTES = 32
+"""Bytes of a chunk's own header where it is an extended one."""
+EXTENDED = 0b101
+"""The flags that say so."""
+DELTA, NEVER_UNDONE = 3, (0, 4)
+"""The filter of differences to the first block; and what is not undone: no filter, and rounding."""
+NEVER_WRITTEN = 4
+"""A kind of chunk: of no values in particular."""
 MOST_PADDING = 16
 """Blocks that do not divide a chunk are padded; honest ones pad it to no more than this many times its size."""
 
@@ -56,6 +64,7 @@ def unpack(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8
     else:
         if _chunk_nbytes(data, start, start + stored_nbytes) != wanted:
             raise CorruptDataError(f"blosc2's chunk does not hold the {wanted:,} bytes that its frame says.")
+        _check_header(data[start : start + HEADER_NBYTES].tobytes())
         got = blosc2_decode(data[start : start + stored_nbytes], out=target)
         if len(got) != wanted:
             raise CorruptDataError(f"blosc2's chunk holds {len(got):,} bytes, where its frame says {wanted:,}.")
@@ -68,6 +77,21 @@ def _chunk_nbytes(data: NDArray[np.uint8], start: int, stop: int) -> int:
         return -1
     nbytes, _, stored_nbytes = struct.unpack("<iii", data[start + 4 : start + 16].data)
     return nbytes if stored_nbytes <= stop - start else -1
+
+
+def _check_header(header: bytes) -> None:
+    """Check that a chunk, by its own header, gives all of its bytes: the library leaves those of some as they were in memory.
+
+    It undoes differences to the first block by the memory that the chunk is to be written to, where nothing has been written yet if
+    other filters come before them; and chunks may be marked as never written.
+    """
+    if len(header) < HEADER_NBYTES or header[2] & EXTENDED != EXTENDED:
+        return
+    filters = header[16:22]
+    if DELTA in filters and any(one not in NEVER_UNDONE for one in filters[: filters.rindex(DELTA)]):
+        raise CorruptDataError(f"blosc2's chunk has filters in an order that nobody can undo ({', '.join(map(str, filters))}).")
+    if header[31] >> 4 & 0b111 == NEVER_WRITTEN:
+        raise CorruptDataError("blosc2's chunk says that it was never written.")
 
 
 def _check_zeros(offset: Any) -> None:

@@ -118,6 +118,10 @@ class WindowDecoder:
         self._reading = reading
         self._verify = verify
         self._open: dict[WindowKey, OpenWindow] = {}
+        self._undone: dict[WindowKey, OpenWindow] = {}
+        """Those of them in which blocks of this worker's share are left, in the order in which they were opened."""
+        self._awaited: tuple[int, list[WindowKey]] = -1, []
+        """The step that was last asked about, and the windows that it touches and that were not ready then."""
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
         self._record_nbytes = [sum(field.nbytes for field in one.arena.fields) if one.arena is not None else 0 for one in job.streams]
         """By stream, bytes of a record in the arena."""
@@ -127,7 +131,7 @@ class WindowDecoder:
 
     def close(self) -> None:
         """Drop the arena, and the callback of the fetcher that made this: the two would otherwise keep each other, and the arena, alive."""
-        self._open.clear()
+        self.forget()
         self.fixed_fields, self.ragged_fields, self.parts, self._tables = [], [], [], {}
         self._verify = _ended
 
@@ -150,6 +154,7 @@ class WindowDecoder:
         table = self._tables[task.stream, task.lane].read(task.epoch)
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
+            self._undone.pop(key, None)
         opened = OpenWindow(task, table, self._shares(task, table), self._index)
         layout = self._job.streams[task.stream].arena
         if layout is not None:
@@ -159,6 +164,10 @@ class WindowDecoder:
         opened.done = self._progress.blocks_done(self._index, task.part, task.serial)  # Not 0 if this worker replaces one that died.
         opened.told = opened.done
         self._open[task.key] = opened
+        self._undone.pop(task.key, None)
+        if opened.done < len(opened.share):
+            self._undone[task.key] = opened
+        self._awaited = -1, []
         self._progress.publish(self._index, task.part, task.serial, opened.done)
         self._reading.tell(self._tell)
 
@@ -182,6 +191,8 @@ class WindowDecoder:
     def forget(self) -> None:
         """Drop every open window."""
         self._open.clear()
+        self._undone.clear()
+        self._awaited = -1, []
 
     def decode_next(self) -> int:
         """Decode the next blocks of this worker's share, windows in the order in which they were opened. Returns how many blocks; 0
@@ -189,15 +200,17 @@ class WindowDecoder:
 
         Several small blocks are decoded together, since a call of a reader takes as long for one as for several.
         """
-        for window in self._open.values():
-            if window.done < len(window.share):
-                began, some = time.perf_counter_ns(), self._next_blocks(window)
-                self._decode(window, some)
-                self._note_pace(window, len(some), time.perf_counter_ns() - began)
-                window.done += len(some)
-                self._progress.publish(self._index, window.task.part, window.task.serial, window.done)
-                return len(some)
-        return 0
+        window = next(iter(self._undone.values()), None)
+        if window is None:
+            return 0
+        began, some = time.perf_counter_ns(), self._next_blocks(window)
+        self._decode(window, some)
+        self._note_pace(window, len(some), time.perf_counter_ns() - began)
+        window.done += len(some)
+        if window.done == len(window.share):
+            del self._undone[window.task.key]
+        self._progress.publish(self._index, window.task.part, window.task.serial, window.done)
+        return len(some)
 
     def _next_blocks(self, window: OpenWindow) -> NDArray[np.int64]:
         """The next block of this worker's share of a window, and those after it that are decoded together with it."""
@@ -230,8 +243,10 @@ class WindowDecoder:
 
     def _tell(self) -> None:
         """Advise readers of the blocks that will be decoded next: ADVISED_BLOCKS at a time, up to twice as many ahead of decoding."""
-        ahead = sum(window.told - window.done for window in self._open.values())
-        for window in self._open.values():
+        ahead = sum(window.told - window.done for window in self._undone.values())
+        for window in self._undone.values():
+            if ahead > ADVISED_BLOCKS:
+                break
             while ahead <= ADVISED_BLOCKS and window.told < len(window.share):
                 start, window.told = window.told, min(window.told + ADVISED_BLOCKS, len(window.share))
                 self._advise_share(window, start, window.told)
@@ -253,13 +268,20 @@ class WindowDecoder:
         """Whether all workers have decoded every block of the windows that the step touches."""
         if not self.parts:
             return True
-        for key in self._keys(task.pieces):
-            window = self._open.get(key)
+        number, keys = self._awaited
+        if number != task.number:
+            # Asked again and again while blocks are decoded: a window that is ready stays so while the step waits for others.
+            keys = list(self._keys(task.pieces))
+            keys.reverse()
+            self._awaited = task.number, keys
+        while keys:
+            window = self._open.get(keys[-1])
             if window is None:
                 return False
             for worker, wanted in enumerate(window.shares):
                 if wanted and not self._progress.published(worker, window.task.part, window.task.serial, wanted):
                     return False
+            keys.pop()
         return True
 
     def left_of_share(self, pieces: Sequence[StepPiece], *, steps: int) -> int:

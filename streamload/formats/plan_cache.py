@@ -290,7 +290,10 @@ def _refuse_nonsense(column: Column, source: Source) -> None:
 
 def _refuse_loose(column: RawRagged, source: Source) -> None:
     """Raise ValueError where elements of raw ragged records would lie outside their files."""
-    sizes = np.array([was.nbytes for was in source.fingerprints], np.int64)[column.pairs.numbers]
+    pairs = column.pairs
+    if pairs.field.shape != (2,) or pairs.field.dtype.kind not in "iu" or not len(column.bases) == len(column.limits) == len(pairs.numbers):
+        raise ValueError("places of elements are none")
+    sizes = np.array([was.nbytes for was in source.fingerprints], np.int64)[pairs.numbers]
     stops = column.bases + column.limits * column.field.nbytes
     if min(int(column.bases.min(initial=0)), int(column.limits.min(initial=0))) < 0 or (stops > sizes).any():
         raise ValueError("elements lie behind the end of their file")

@@ -17,7 +17,6 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from streamload.errors import LoaderBusyError, LoaderClosedError, StreamloadError, without_frames
@@ -61,7 +60,7 @@ class Delivery:
         self._taking = False
         """Whether a batch is being taken: whoever has the turn then as well has interrupted that, in the same thread."""
         self._current: weakref.ref[Epoch] | None = None
-        self._finalizer: Callable[[], object] | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
         self._claim: Claim | None = None
         self._closed = False
         self._said_copies = False
@@ -80,7 +79,7 @@ class Delivery:
         plan = self.plan
         engine = Engine(plan.job, plan.sizing, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self.engine = engine
-        self._finalizer = weakref.finalize(self, engine.close)
+        self._finalizer = weakref.finalize(self, _end_for_good, engine, self._turn, os.getpid())
         self._claim = Claim(memory_nbytes=plan.sizing.footprint.total, workers=plan.workers)
 
     def prepare(self) -> None:
@@ -98,7 +97,7 @@ class Delivery:
         if self._claim is not None:
             self._claim.end()
         if self._finalizer is not None:
-            self._finalizer()
+            self._finalizer.detach()
         engine.close()
 
     def _mark_broken(self, error: BaseException) -> None:
@@ -181,7 +180,7 @@ class Delivery:
         if self._taking:
             raise LoaderBusyError(
                 f"{what} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected.",
-                hint="Have a handler note what is to be done, and do it in the loop. state_dict() and close() may be called in it.",
+                hint="Have a handler note what is to be done, and do it in the loop; it may ask for the state, and close the loader.",
             )
 
     def _make_current(self, epoch: Epoch) -> None:
@@ -316,6 +315,17 @@ class Delivery:
         finally:
             if waited:
                 self._turn.release()
+
+
+def _end_for_good(engine: Engine, turn: threading.RLock, process: int) -> None:
+    """End an engine when its loader is gone, or the interpreter ends.
+
+    A daemon thread that iterates then waits for its turn, which is not given any more, until it ends with the process: what it found in
+    place of an engine would be printed as an error.
+    """
+    if os.getpid() == process:
+        turn.acquire(timeout=CLOSING_S)
+    engine.close()
 
 
 def _closed() -> LoaderClosedError:

@@ -58,7 +58,8 @@ class Options:
     raises an exception (a `batch_transform` that does fails all records of its batch); or "substitute": the next good record of
     the same batch stands in, with all its fields (an error if there is none); or "skip": the batch is smaller, and does not come
     at all if nothing is left of it (an epoch of which nothing is left is an error). Positions count as before, and
-    `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
+    `loader.bad_records` says which they were. The same at any number of workers, and after a resume. A chunk, a page or a row
+    group that cannot be read holds many records, and is an error all the same.
     `first_epoch`: the number of the first epoch.
     `distributed`: True divides every step among the ranks of the job, whose launcher or framework says which rank this is;
     `(rank, world_size)` says it here; False and None give this process every record. `batch_size` is that of one rank.

@@ -39,20 +39,26 @@ class SharedBlock:
     array; arrays made from it keep this process's mapping alive, also after `close`.
     """
 
+    _mapping: AheadMapping | None = None
+    _map: mmap.mmap | None = None
+    _purpose = ""
+
     def __init__(self, fd: int, nbytes: int, *, writable: bool = True) -> None:
+        """`fd` is this block's to close, unless mapping it fails."""
         self.fd = -1
+        """The descriptor; -1 once it is closed."""
+        self._map_file(fd, nbytes, writable=writable)
+        self.fd = fd
+
+    def _map_file(self, fd: int, nbytes: int, *, writable: bool) -> None:
         self.nbytes = nbytes
-        self._mapping: AheadMapping | None = None
-        self._purpose = ""
         if hasattr(mmap, "PROT_WRITE"):
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-            self._map: mmap.mmap | None = mmap.mmap(fd, max(nbytes, 1), prot=protection)
+            self._map = mmap.mmap(fd, max(nbytes, 1), prot=protection)
         else:
             self._map = mmap.mmap(fd, max(nbytes, 1), access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)[:nbytes]
         self.address: int = self.bytes.ctypes.data
-        self.fd = fd
-        """The descriptor, which is this block's to close from here on; -1 once that is done."""
 
     @classmethod
     def create(cls, nbytes: int, *, purpose: str, at_once: int | None = None) -> SharedBlock:
@@ -61,23 +67,20 @@ class SharedBlock:
         Where only the first `at_once` bytes are taken at once, the others are once `await_present` has returned. What lies in a
         file system, which may be full, is taken at once all the same.
         """
+        block = cls.__new__(cls)
+        block.fd, block._purpose = -1, purpose
         try:
-            fd = _anonymous_file()
+            block.fd = _anonymous_file()  # The block's own at once: whatever is interrupted from here on, it is closed with it.
         except OSError as error:
             raise _no_descriptor(purpose, error) from error
-        block: SharedBlock | None = None
         try:
-            os.ftruncate(fd, max(nbytes, 1))
-            block = cls(fd, nbytes)
-            block._purpose = purpose
-            later = at_once is not None and _is_unlimited(fd)
+            os.ftruncate(block.fd, max(nbytes, 1))
+            block._map_file(block.fd, nbytes, writable=True)
+            later = at_once is not None and _is_unlimited(block.fd)
             block._make_present(min(aligned(at_once, mmap.PAGESIZE), nbytes) if at_once is not None and later else nbytes)
             return block
         except (OSError, ValueError) as error:
-            if block is not None:
-                block.close()
-            else:
-                os.close(fd)
+            block.close()
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # A mapping holds a descriptor of its own.
                 raise _no_descriptor(purpose, cast(OSError, error)) from error
             raise _no_memory(purpose, nbytes, error) from error
@@ -156,9 +159,9 @@ class SharedBlock:
         if self._mapping is not None:
             self._mapping.close()
             self._mapping = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1  # First: were this interrupted behind the call, another file could have the number by the next.
+        if fd >= 0:
+            os.close(fd)
         self.bytes = np.empty(0, np.uint8)
         self._map = None
 
@@ -169,7 +172,6 @@ class SharedBlock:
             self._mapping.leave_descriptor()  # A thread may be using it: were it closed, the next file would get its number.
         else:
             os.close(self.fd)
-        self.fd = -1
 
 
 class AnonymousFile:
@@ -193,9 +195,9 @@ class AnonymousFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):
@@ -231,7 +233,9 @@ def _anonymous_file() -> int:
     """A descriptor of an empty file that has no name: in memory, or where that cannot be, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
         try:
-            return os.memfd_create("streamload", os.MFD_CLOEXEC)
+            # Python looks for interrupts behind a call, where the number would be lost, and not while it unpacks.
+            [fd] = map(os.memfd_create, ("streamload",), (os.MFD_CLOEXEC,))
+            return fd
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise

@@ -13,6 +13,9 @@ from streamload.order import PlannedStep, RunPosition, SharedSteps, StepPiece
 
 MOST_PIECES = 1024
 """Pieces from which on no further step is advised of with the same one, unless that has half as many itself: they travel with it."""
+MOST_STEPS = 256
+"""Steps that are advised of with one: where each is computed by itself, of several lanes or ranks, the first batch would wait for all of
+them, tens of thousands of small ones."""
 MOST_LAG = 4096
 """Records by which advice may fall behind `ahead`, so that small steps are advised of several at once, which costs less for each."""
 
@@ -81,7 +84,8 @@ class Advice:
                 piece = piece._replace(stop=piece.start + most)
             most -= piece.stop - piece.start
             told.append(piece)
-        while not self._missed and most > 0 and self._beyond < self._ahead:
+        most_steps = MOST_STEPS
+        while not self._missed and most > 0 and most_steps and self._beyond < self._ahead:
             following = self._following(step, until, min(most, self._ahead - self._beyond))
             if following is None or not may_use(following.pieces):
                 break
@@ -90,7 +94,7 @@ class Advice:
                 most = 0
             if self.remembers:
                 self._planned.append(following)
-            most -= following.rows
+            most, most_steps = most - following.rows, most_steps - 1
             self._beyond += following.rows
             self._at = following.end
         return tuple(told) if len(told) < 2 else tuple(_joined(told))

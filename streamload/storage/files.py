@@ -266,11 +266,10 @@ class OpenFiles:
         self._beside.clear()
         for mapping in self._maps.values():
             mapping.close()
-        for fd in (*self._descriptors.values(), *self._direct.values()):
-            os.close(fd)
         self._maps.clear()
-        self._direct.clear()
-        self._descriptors.clear()
+        for numbered in (self._descriptors, self._direct):
+            while numbered:  # Forgotten before it is closed: an interrupted call is followed by another.
+                os.close(numbered.popitem()[1])
         self._opened.clear()
         self._touched.clear()
 

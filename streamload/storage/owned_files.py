@@ -75,9 +75,9 @@ class Folder:
 
     def close(self) -> None:
         """Let go of it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
         self._same = None
 
     def __del__(self) -> None:

@@ -26,6 +26,7 @@ SHARED_NS = 15_000
 """A worker that lets others run and comes back later than this shares its core with them."""
 _let_others_run: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 _FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
+_LOOKING = socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class StepQueue:
@@ -101,10 +102,17 @@ class StepTaker:
             self._ready.register(channel.fileno(), select.POLLIN)
             self._ready.register(steps.fileno(), select.POLLIN)
 
+    def look(self) -> StepTask | None:
+        """The step that comes next, which stays in the queue for whoever takes it first; None where there is none now."""
+        return self._received(_LOOKING)
+
     def take(self) -> StepTask | None:
         """The next step, or None where there is none now."""
+        return self._received(socket.MSG_DONTWAIT)
+
+    def _received(self, flags: int) -> StepTask | None:
         try:
-            length = self._steps.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            length = self._steps.recv_into(self._buffer, 0, flags)
         except (BlockingIOError, InterruptedError):
             return None
         return step_of(self._view[:length]) if length else None

@@ -49,6 +49,8 @@ class Worker:
         self._frames = Frames()
         self._step: StepTask | None = None
         """The step that was taken from the queue last, and is not begun."""
+        self._is_ahead = False
+        """Whether a step was in the queue at the last look, whose blocks were not ready."""
         self._unannounced = -1
         """The last step that was filled, if the loader was not woken then; else -1."""
         self._ended = False
@@ -89,14 +91,12 @@ class Worker:
 
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
-        # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
         windows, step = self._fetcher.windows, self._step
-        if step is None:
-            step = self._step = self._queue.take()
-            if step is not None and windows.parts:
-                self._listen()  # Its windows were sent before it was.
-                step = self._step
-        if step is not None and (not windows.parts or (windows.ready(step) and not self._is_awaited(step))):
+        if not windows.parts:
+            step = step or self._queue.take()
+        else:
+            step = self._take_ready() if step is None else self._held()
+        if step is not None:
             self._step = None
             self._do(step)
             self._done += 1
@@ -115,6 +115,34 @@ class Worker:
             self._fail_waiting(unexpected_error(error))
             return True
         return False
+
+    def _take_ready(self) -> StepTask | None:
+        """The next step if its blocks are ready. Until they are it stays in the queue, for whoever has time for it first: the loader
+        waits for that very step, and this worker may be in the middle of other blocks when the last of these is decoded.
+
+        Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
+        """
+        seen = self._queue.look()
+        self._is_ahead = seen is not None
+        if seen is None:
+            return None
+        self._listen()  # Its windows were sent before it was.
+        if not self._may_do(seen):
+            return None
+        step = self._queue.take()
+        if step is None or step.number == seen.number:
+            return step
+        self._step = step  # Another worker has taken the one that was seen.
+        self._listen()
+        return self._held()
+
+    def _held(self) -> StepTask | None:
+        """The step that was taken and is not begun, if its blocks are ready."""
+        return self._step if self._step is not None and self._may_do(self._step) else None
+
+    def _may_do(self, step: StepTask) -> bool:
+        """Whether a step of windows is to be filled now: its blocks are ready, and nobody waits for others of this worker's."""
+        return self._fetcher.windows.ready(step) and not self._is_awaited(step)
 
     def _is_awaited(self, task: StepTask) -> bool:
         """Whether others that do the steps after this one would wait for blocks of this worker's for longer than these take."""
@@ -189,7 +217,7 @@ class Worker:
     def _wait(self) -> None:
         """Sleep until there is something to do: for a moment only where a step waits for blocks that others decode."""
         fault_point("idle")
-        if self._step is None:
+        if self._step is None and not self._is_ahead:
             self._step = self._queue.take_soon()
             if self._step is not None:
                 return

@@ -339,3 +339,28 @@ def test_buffers_are_reused_between_chunks():
     finally:
         tracemalloc.stop()
     assert pipeline.scratch_nbytes >= values.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<f8", "V33"])
+def test_a_blosc2_chunk_never_takes_what_was_in_memory_before(dtype):
+    """Its header, which no checksum covers, may list filters in any order, some of which would be undone by what is overwritten; or say
+    that there are no values."""
+    values = values_of(dtype, (3, 61, 7), noise=False)
+    filters, mask, data = stored_chunk(values, **COMPRESSORS["blosc2-zstd-delta"])
+    (start,) = struct.unpack_from(">i", data.tobytes(), 11)
+    assert (data[start + 16 : start + 22].tolist(), data[start + 31]) == ([0, 0, 0, 0, 0, 3], 0)
+    refused = []
+    for *listed, kind in [*product((0, 1, 2, 3, 4), (0, 1, 3), (0, 3), (0,)), *((0, 0, 0, kind << 4 | 1) for kind in range(16))]:
+        damaged = data.copy()
+        damaged[start + 18 : start + 21], damaged[start + 31] = listed, kind
+        found = []
+        for before in (0xAA, 0x55):
+            room = np.full(values.nbytes, before, np.uint8)
+            try:
+                found.append(FilterPipeline(filters, values.dtype.itemsize, values.nbytes).decode(damaged, mask, room).tobytes())
+            except CorruptDataError as error:
+                found.append(error.message)
+        assert found[0] == found[1]
+        refused += [found[0]] if isinstance(found[0], str) else []
+    assert sum(text.startswith("blosc2's chunk has filters in an order that nobody can undo (0, 0, ") for text in refused) == 28
+    assert refused.count("blosc2's chunk says that it was never written.") == 2

@@ -114,7 +114,10 @@ def test_iterators_and_loaders_that_are_dropped_leave_nothing(server: Server) ->
 
 @pytest.mark.parametrize(
     "how",
-    ["loader", "batch held", "cycle", "traceback", "worker hangs", "many loaders", "thread", "closing at exit"],
+    [
+        *("loader", "batch held", "cycle", "traceback", "worker hangs", "many loaders", "thread", "closing at exit"),
+        *("thread in a pass", "thread in a pass without workers"),
+    ],
 )
 def test_a_program_ends_well_with_a_loader_alive(child: Start, how: str) -> None:
     """B8, B9, B10, B16: exit code 0, nothing on stderr, workers gone, within 2 s (5 s with a worker that hangs)."""
@@ -123,7 +126,7 @@ def test_a_program_ends_well_with_a_loader_alive(child: Start, how: str) -> None
     status = one.wait()
     assert within(time.time() - note["at"], CLOSE_SECONDS)
     assert status == 0
-    assert how == "thread" or one.said == "", "only a thread that goes on after the end of the program may have something to say"
+    assert how == "thread" or one.said == "", "only a thread that makes loaders after the end of the program may have something to say"
     gone([*note["workers"], note["launcher"]], ORPHAN_SECONDS)
 
 

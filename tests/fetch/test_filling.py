@@ -287,6 +287,48 @@ def test_blocks_go_before_a_slow_step_where_others_would_wait_for_them(slow: boo
     rig.close()
 
 
+class Overtaken(StepTaker):
+    """A worker's end of the queue of whom another takes a step that it has seen; once, when told so."""
+
+    overtaking = False
+
+    def look(self) -> StepTask | None:
+        seen = super().look()
+        if seen is not None and self.overtaking:
+            self.overtaking = False
+            self.take()
+        return seen
+
+
+def test_a_step_stays_in_the_queue_until_its_blocks_are_ready(tmp_path: Path) -> None:
+    """Whoever has time first takes it then; who finds another step in its place keeps that one, and does it when it is ready."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((130, 10), "<i8"), chunks=(10, 10), compression="gzip")
+    source, queue, (ours, theirs) = sl.open(tmp_path / "a.h5"), StepQueue(), socket.socketpair()
+    rig = Rig([source], [stream_of(source, lanes=1, blocks=True, seed=4, window=3_200)])
+    end, taker = int(rig.writers[0, 0].write(4).starts[1]), Overtaken(queue.taken, ours)
+    worker = Worker(ours, taker, rig.fetcher, rig.progress)
+    steps = [StepTask(k, 0, 4, k, (StepPiece(0, 0, 4, start, start + 2),)) for k, start in enumerate((0, 2, 4, 6, end))]
+    for step in steps:
+        queue.put(step)
+    assert not worker._work(), "no window is open"
+    rig.fetcher.windows.open(WindowTask(1, 0, 0, 4, 0, 0))
+    while not rig.fetcher.windows.ready(steps[0]):
+        assert worker._work()
+        assert taker.look() == steps[0]
+    assert (worker._work(), rig.views.task[0]) == (True, 0)
+    taker.overtaking = True
+    assert (worker._work(), rig.views.task[0]) == (True, 2), "another has taken step 1"
+    taker.overtaking = True
+    rig.fetcher.windows.open(WindowTask(2, 0, 0, 4, 1, 1))
+    while not rig.fetcher.windows.ready(steps[4]):
+        assert worker._work()
+        assert (worker._step, taker.look(), rig.views.task[0]) == (steps[4], None, 2), "another has taken step 3"
+    assert (worker._work(), worker._step, rig.views.task[0]) == (True, None, 4)
+    for one in (ours, theirs, queue, rig):
+        one.close()
+
+
 def tagged(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     return {"label": record["label"], "noise": rng.integers(0, 2**62), "text": f"{record['label']}:{len(record['text'])}"}
 

@@ -305,6 +305,23 @@ def test_values_that_are_kept_are_those_of_all_records(lie: str, tmp_path: Path,
         assert list(source[:]["s"]) == texts
 
 
+@pytest.mark.parametrize("lie", [{"shape": {"tuple": [2, 2]}}, {"shape": {"tuple": []}}, {"dtype": {"dtype": "<f8"}}], ids=str)
+def test_places_of_raw_texts_are_two_numbers(lie: dict[str, Any], tmp_path: Path, kept: Path):
+    """They are copied by compiled code into a table of such: others would lie beyond it."""
+    texts = ["ab" * (at % 4) for at in range(60)]
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("t", pa.utf8())])) as writer:
+        writer.write_table(pa.table({"t": texts}))
+    open_source(tmp_path / "a.arrow").close()
+    (entry,) = kept.iterdir()
+    said, arrays = disk_cache.unpack(plan_cache.MAGIC, np.fromfile(entry, np.uint8))
+    said["columns"][0]["RawRagged"]["pairs"]["RawRecords"]["field"]["Field"].update(lie)
+    with pytest.raises(CorruptDataError, match="what was kept of a plan cannot be read: places of elements are none"):
+        plan_cache._read(np.frombuffer(b"".join(map(bytes, disk_cache.pack(plan_cache.MAGIC, said, arrays))), np.uint8))
+    entry.write_bytes(b"".join(disk_cache.pack(plan_cache.MAGIC, said, arrays)))
+    with open_source(tmp_path / "a.arrow") as source:
+        assert list(source[:]["t"]) == texts
+
+
 def file_with_nulls(path: Path) -> Path:
     """Nine records, every third of them null in a column of numbers and in one of texts."""
     held = [None if at % 3 == 1 else at for at in range(9)]

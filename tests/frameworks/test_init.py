@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +166,32 @@ def test_no_script_hides_a_module_that_it_imports(path: Path, capsys: pytest.Cap
     assert f"{where} would be imported in place of the module 'torch', which the script needs." in said
     assert said.endswith("Give it another name: --output train_torch.py.")
     assert not where.exists()
+
+
+def test_what_cannot_be_shuffled_is_read_in_order(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script for a compressed tar runs as it stands, and the command says how to come by one that shuffles."""
+    members = io.BytesIO()
+    with tarfile.open(fileobj=members, mode="w:gz") as archive:
+        for number in range(6):
+            held = io.BytesIO()
+            Image.new("RGB", (20, 18)).save(held, "PNG")
+            for name, data in ((f"{number}.png", held.getvalue()), (f"{number}.cls", b"%d" % (number % 2))):
+                head = tarfile.TarInfo(name)
+                head.size = len(data)
+                archive.addfile(head, io.BytesIO(data))
+    packed, where = path.parent / "my train.tar.gz", path.parent / "ordered.py"
+    packed.write_bytes(members.getvalue())
+    for framework in FRAMEWORKS:
+        assert main(["init", str(packed), "--framework", framework, "--output", str(where)]) == 0
+        told, script = " ".join(capsys.readouterr().out.split()), where.read_text()
+        assert (script.count("shuffle=False"), "seed=0" in script, "shuffle=True" in script) == (1, False, False)
+        assert (
+            f"records are read in the order in which they are stored: to shuffle them, `streamload convert '{packed}' new.parquet" in told
+        )
+        where.unlink()
+    assert main(["init", str(packed), "--output", "-", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["shuffled"], document["text"].count("shuffle=False")) == (False, 1)
 
 
 def test_labels_below_zero_and_fields_that_are_missing_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

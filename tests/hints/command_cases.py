@@ -25,6 +25,7 @@ def cases(here: Path) -> Iterator[Case]:
     """All, one after another."""
     np.savez(SOURCE, image=np.ones((40, 16, 16, 3), "u1"), label=np.arange(40) % 3, y=np.arange(40))
     yield from of_convert()
+    yield from of_conflicts()
     yield from of_targets()
     yield from of_looking()
     yield from tool_cases.cases(here)
@@ -48,6 +49,30 @@ def of_convert() -> Iterator[Case]:
     yield case(merged, {"more": "--merge"}, done)
     split = command("convert", SOURCE, "parts.npz", "--split", "0.5,0.5", "--dry-run")
     yield case(split, {}, ("--to", lambda: command("convert", SOURCE, "parts", "--split", "0.5,0.5", "--to", "npz", "--dry-run")()))
+
+
+def of_conflicts() -> Iterator[Case]:
+    """Arguments of which one leaves another nothing to do."""
+    convert = command("convert", SOURCE, "out", "--to", "npz", "--overwrite", "--dry-run")
+    yield case(convert, {"more": "--workers 2 --engine dask://x:1"}, ("Leave one of them out", {"more": "--workers 2"}))
+    yield case(convert, {"more": "--engine dask://x:1"}, ("Leave --engine out", {"more": ""}))
+    shares = command("convert", SOURCE, "first", "--to", "npz")
+    yield case(
+        convert, {"more": "--task 0/2"}, ("Leave --task out", {"more": ""}), ("--dry-run", lambda: (shares("--task 0/2"), shares("")))
+    )
+    listed = command("convert", SOURCE, "listed", "--to", "npz")
+    merged = ("--merge", lambda: (listed("--task 0/1"), listed("--task 1/1"), listed("--merge --list-left-out")))
+    yield case(listed, {"more": "--task 0/1 --list-left-out"}, merged)
+    yield case(convert, {"more": "--masks image"}, ("Leave it out", {"more": ""}), ("--size", {"more": "--masks image --size 8x8"}))
+    np.savez("masks.npz", mask=np.ones((4, 16, 16), "u1"), y=np.arange(4))
+    masks = command("convert", "masks.npz", "masks.parquet", "--dry-run")
+    none = ("--masks none", {"more": "--store jpeg --masks none"})
+    yield case(masks, {"more": "--store jpeg"}, ("--store png", {"more": "--store png"}), none)
+    with h5py.File("lengths.h5", "w") as file:
+        file["image"], file["y"], file["other"] = np.ones((40, 8, 8, 3), "u1"), np.arange(40), np.arange(20)
+    chosen = command("convert", "lengths.h5", "lengths.npz", "--dry-run")
+    as_many = ("--fields", {"more": '--fields other --where "other > 3"'})
+    yield case(chosen, {"more": '--where "other > 3"'}, ("of the same records", {"more": '--where "y > 3"'}), as_many)
 
 
 def of_targets() -> Iterator[Case]:

@@ -148,8 +148,6 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
     call = loaded(data)
 
     class Own:
-        """An order of the user's."""
-
         def records(self, epoch: int, start: int, stop: int) -> np.ndarray:
             return np.arange(start, stop)
 
@@ -157,14 +155,16 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
             return 3
 
     down = np.array([9, 2, 5])
-    yield case(
-        call, {"indices": down, "shuffle": Own()}, ("np.sort(indices)", {"indices": np.sort(down)}), ("without indices=", {"indices": OUT})
-    )
-    ways: tuple[Any, ...] = (("np.sort(indices)", {"indices": np.sort(down)}), ("shuffle=True", {"shuffle": True}))
+    risen = ("np.sort(indices)", {"indices": np.sort(down)})
+    yield case(call, {"indices": down, "shuffle": Own()}, risen, ("without indices=", {"indices": OUT}))
+    ways: tuple[Any, ...] = (risen, ("shuffle=True", {"shuffle": True}))
     yield case(call, {"indices": down, "shuffle": False, "weights": "label"}, *ways, ("leave weights= out", {"weights": OUT}))
     mask = np.array([0, 1] * 20, np.uint8)
     numbers = ("indices.astype(int)", {"indices": np.unique(mask.astype(int))})
     yield case(call, {"indices": mask}, ("indices.astype(bool)", {"indices": mask.astype(bool)}), numbers)
+    some = np.ma.masked_equal(np.arange(9), 5)
+    filled = ("array.filled(value)", {"indices": some.filled(30)})
+    yield case(call, {"indices": some}, filled, ("array.compressed()", {"indices": some.compressed()}))
     twice = np.array([1, 1, 0])
     ways = (
         ("np.unique(indices)", {"indices": np.unique(twice)}),

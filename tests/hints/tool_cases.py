@@ -66,6 +66,13 @@ def of_images(small: bytes, large: bytes) -> Iterator[Case]:
     yield case(command("convert", "few", "few.npz", "--dry-run"), {}, ("--on-bad skip", SKIP))
     hardly = command("convert", "hardly.tar", "hardly.npz", "--dry-run")
     yield case(hardly, SKIP, ("--fields without it: label", {"more": "--fields label"}))
+    alone = ("--fields late --on-bad skip", {"more": "--size 9x9 --fields late --on-bad skip"})
+    yield case(hardly, {"more": "--size 9x9"}, alone, ("leave it out", {"more": "--fields label"}))
+    for part in ("train", "val"):
+        os.makedirs(f"parted/{part}/ant")
+        Path(f"parted/{part}/ant/0.png").write_bytes(small)
+    parted = command("verify", "parted", "--option", "split=train")
+    yield case(parted, {"more": "--against parted"}, ("--against parted/train", {"more": "--against parted/train"}))
     yield case(command("convert", "cut", "cut.parquet", "--store", "keep"), {}, ("--on-bad skip", SKIP))
     yield case(command("convert", "headless", "headless.npz"), {}, ("--on-bad skip", SKIP))
 

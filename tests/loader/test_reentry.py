@@ -64,7 +64,7 @@ def test_a_handler_cannot_move_a_loader_that_is_taking_a_batch(said: str, tmp_pa
         assert kind is LoaderBusyError
         assert text == (
             f"{said} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected. "
-            "Have a handler note what is to be done, and do it in the loop. state_dict() and close() may be called in it."
+            "Have a handler note what is to be done, and do it in the loop; it may ask for the state, and close the loader."
         )
         assert [batch.epoch for batch in loader] == [1] * 10
 

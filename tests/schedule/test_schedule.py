@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamload.fetch.tasks import LaneKey, WindowKey
 from streamload.order import BlockOrder, PartSize, PlannedStep, RunPosition, SharedSteps, StepPiece, WindowTable, layout_of
 from streamload.order.shares import lane_length
-from streamload.schedule.advice import MOST_PIECES, Advice
+from streamload.schedule.advice import MOST_PIECES, MOST_STEPS, Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
 
 sizes = st.tuples(st.integers(1, 30), st.integers(1, 90))
@@ -82,6 +82,20 @@ def test_what_travels_with_a_step_is_bounded_however_its_positions_lie(batch_siz
         told |= set(new)
         assert told.issuperset((piece.lane, position) for piece in step.pieces for position in range(piece.start, piece.stop))
     assert len(told) == 9000 // ranks
+
+
+@pytest.mark.parametrize(("lanes", "ranks"), [(2, 1), (1, 2)])
+def test_no_step_waits_until_very_many_small_ones_are_worked_out(lanes: int, ranks: int) -> None:
+    """Where each is computed by itself. A few steps later as many are told of as shall be."""
+    steps = shared(4, 40_000, lanes=lanes, ranks=ranks)
+    advice = Advice(steps, ahead=8000, most=8000)
+    advice.begin(steps.begin())
+    told = 0
+    for number, step in enumerate(walked(steps, steps.begin(), 1)[:12], 1):
+        more = sum(piece.stop - piece.start for piece in advice.due(step, 1, always))
+        assert more <= 4 * MOST_STEPS
+        told += more
+        assert told >= min(4 * MOST_STEPS * number, 8000 - 1000), "the advice lags by an eighth at most"
 
 
 def test_steps_that_were_told_of_are_not_worked_out_again() -> None:

@@ -22,7 +22,7 @@ def verdict(best: Mapping[str, Any]) -> str:
     """One sentence: how fast, which share of which limit, and what set the pace."""
     limit = best["limits"][0] if best["limits"] else None
     beside = f", {100 * limit['ratio']:.0f} % of what {limit['name']} gives" if limit else ""
-    return f"{best['rate']:,.0f} records/s with {workers_said(best['workers'])}{beside}; {_pace(best)}"
+    return f"{best['rate']:,.0f} records/s with {workers_said(best['workers'])}{beside}; {pace_of(best)}"
 
 
 def workers_said(count: int) -> str:
@@ -41,7 +41,8 @@ def _reads_memory(one: Mapping[str, Any]) -> bool:
     return one["bottleneck"] == "disk" and one.get("device_per_used", 1.0) < HARDLY
 
 
-def _pace(best: Mapping[str, Any]) -> str:
+def pace_of(best: Mapping[str, Any]) -> str:
+    """What set the pace of a pass, in words."""
     if _at_the_limit(best):
         return "the machine is the limit"
     if _reads_memory(best):
@@ -51,6 +52,7 @@ def _pace(best: Mapping[str, Any]) -> str:
         "disk": "waiting for storage set the pace",
         "decode": "decoding set the pace",
         "transport": "copying and handing over set the pace",
+        "start": "there was one batch, and that is how long it took to come",
     }[best["bottleneck"]]
 
 
@@ -60,8 +62,13 @@ def _at_the_limit(best: Mapping[str, Any]) -> bool:
     return limit is not None and limit["kind"] in BOUND and limit["ratio"] >= NEAR
 
 
-def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: int | None, convert: str) -> Iterator[str]:
-    """What to change, the most promising first; nothing where nothing is known to help. `convert` is the command that makes arrays."""
+def changes(
+    passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: int | None, convert: str, many_files: bool = False
+) -> Iterator[str]:
+    """What to change, the most promising first; nothing where nothing is known to help.
+
+    `convert` is the command that makes arrays, `many_files` whether a file holds few records, so that to open files takes its time.
+    """
     best = max(passes, key=lambda one: one["rate"])
     others = [one for one in passes if one["workers"] != best["workers"]]
     if others and (asked_workers is None or best["workers"] != asked_workers):
@@ -79,12 +86,13 @@ def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: i
         yield f"more workers: decoding takes {best['stats']['decode_seconds']:.1f} s of {tried}, and {cores} cores are there"
     elif best["bottleneck"] == "decode" and best["workers"] >= cores:
         yield f"`{convert}` makes arrays that need no decoding: all cores decode already"
-    if _reads_memory(best) and not near:
-        yield f"one file in place of many, `{convert}`: opening and reading them set the pace, and they are in memory already"
+    if _reads_memory(best):
+        if many_files and not near:
+            yield f"one file in place of many, `{convert}`: opening and reading them set the pace, and they are in memory already"
     elif best["bottleneck"] == "disk":
         if best["order"] == "exact" and not near:
             yield 'io="direct" or "read" (see `streamload tune`), or shuffle=sl.Block(): the device gives more than random order takes'
-        elif near:
+        elif near and best["limits"][0]["kind"] == "device":
             yield "a faster disk, smaller records or a lighter codec: the device gives no more"
     if best["memory"]["own_nbytes"] > GAIN * (best["budget_nbytes"] + 512 * 1024**2):
         yield f"less memory=: processes hold {format_nbytes(best['memory']['own_nbytes'])}"

@@ -13,7 +13,7 @@ from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.schema import Field
 from streamload.source import Source
 from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, NotInstalled, in_turns
-from streamload.tools.benchmark.competitors import copied
+from streamload.tools.benchmark.competitors import copied, own_config
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.console import meant
 from streamload.transforms.augment import Augment
@@ -73,14 +73,7 @@ def augmented_beside(
     name = field.name
     made = copied(data.replaced(columns=[data.columns[data.schema.names.index(name)]]), folder)
     config = {"batch": ours["batch"], "workers": ours["workers"]}
-    mine = {
-        **config,
-        "path": ours["paths"][0] if len(ours["paths"]) == 1 else ours["paths"],
-        "names": {"image": stored.get(name, name)},
-        "records": made.records,
-        "order": ours["order"],
-        "settle": 2,
-    }
+    mine = config | own_config(ours, made, stored)
     theirs = {**config, "path": str(made.path), "records": min(made.records, MOST_RECORDS), "settle": 1, "chain": text}
     theirs["layout"] = stored_image(data.schema[name], augment.stored).layout
     found: list[dict[str, Any]] = []

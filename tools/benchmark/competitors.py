@@ -178,8 +178,9 @@ def compared(
     config = {"batch": ours["batch"], "workers": ours["workers"]}
     theirs = {**config, "path": str(made.path), "folder": str(folder), "settle": 1}
     hdf5 = hdf5_names(data, made, stored)
-    mine = config | _own_config(ours, made, stored)
+    mine = config | own_config(ours, made, stored)
     copy = {"path": str(made.path), "names": {"image": "image"} | ({"label": "label"} if made.label else {})}
+    copy |= {"called": {}, "options": {}, "fill": {}, "decode": None}
     kind, whole = "plain" if data.addressable else "decoded", sum(was.nbytes for was in data.fingerprints)
     reads = {True: f"your files, {format_decimal(whole)}", False: f"a {kind} copy, {format_decimal(made.path.stat().st_size)}"}
     found: list[dict[str, Any]] = []
@@ -205,12 +206,21 @@ def compared(
     return found
 
 
-def _own_config(ours: dict[str, Any], made: CopiedRecords, stored: dict[str, str]) -> dict[str, Any]:
-    """What streamload is told, beside whom contenders run: the user's own files, and only the records that were copied for them."""
-    names = {"image": stored.get(made.image, made.image)} | ({"label": stored.get(made.label, made.label)} if made.label else {})
+def own_config(ours: dict[str, Any], made: CopiedRecords, stored: dict[str, str]) -> dict[str, Any]:
+    """What streamload is told, beside whom contenders run: the user's own files, opened as the user opens them, and of them only the
+    fields and records that were copied."""
+    called = {"image": made.image} | ({"label": made.label} if made.label else {})
+    options = {
+        name: {field: value for field, value in told.items() if field in called.values()} if isinstance(told, dict) else told
+        for name, told in (ours.get("options") or {}).items()
+    }
     return {
         "path": ours["paths"][0] if len(ours["paths"]) == 1 else ours["paths"],
-        "names": names,
+        "names": {name: stored.get(field, field) for name, field in called.items()},
+        "called": called,
+        "options": options,
+        "fill": {field: text for field, text in (ours.get("fill") or {}).items() if field in called.values()},
+        "decode": ours.get("decode"),
         "pairs": True,
         "records": made.records,
         "settle": 2,

@@ -101,7 +101,7 @@ def beside(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: boo
     decode, workers = one["stats"]["decode_seconds"], max(1, one["workers"])
     if decode > DECODING_SHARE * workers * one["seconds"]:
         name = f"{workers} worker{'s' if workers > 1 else ''} doing nothing but decoding, at the pace of this pass"
-        found.append(({"name": name, "kind": "decode"}, one["used_nbytes"] / decode * workers))
+        found.append(({"name": name, "kind": "decode"}, one["nbytes"] / decode * workers))
     held = [{"name": limit["name"], "kind": limit["kind"], "byte_rate": most, "ratio": rate / most} for limit, most in found]
     return sorted(held, key=lambda limit: limit["byte_rate"])
 

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import streamload as sl
 from streamload.errors import ResourceError, StreamloadError, to_plain
 from streamload.loader.batch import Batch
+from streamload.loader.stats import Stats
 from streamload.sizes import format_nbytes
 from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
 from streamload.tools.benchmark.memory_usage import MemoryWatch, below
@@ -29,6 +31,8 @@ MOST_MOMENTS = 120
 BINS = np.geomspace(1e-6, 100.0, 65)
 """Seconds that part the bins of the histogram of waits."""
 
+TIMES = ("wait_seconds", "consumer_seconds", "disk_seconds", "decode_seconds", "transport_seconds")
+"""What a loader counts of the time."""
 STEADY_SECONDS, STEADY_LOOKS, STEADY_SHARE, STEADY_EPOCHS = 0.2, 4, 0.03, 3
 """A rate stands still when so many looks at it, so far apart, differ by no more than this share, and so many epochs are through."""
 
@@ -158,16 +162,17 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
     }
     consumer.take(first)
     del first
+    before = loader.stats
     steady = Steady(least_records=STEADY_EPOCHS * (config.get("records") or len(data)))
     found |= _timed(batches, consumer, config["seconds"], steady)
-    found |= _loader_figures(loader)
+    found |= _loader_figures(loader, before, steps=found["steps"])
     loader.close()
     data.close()
     return found
 
 
-def _opened(config: dict[str, Any]) -> sl.Source:
-    """The data as a configuration, which came as JSON, says it."""
+def open_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of `sl.open` that a configuration, which came as JSON, says."""
     options: dict[str, Any] = dict(config.get("options") or {})
     if config.get("fill"):
         options["fill"] = {name: ast.literal_eval(text) for name, text in config["fill"].items()}
@@ -175,8 +180,13 @@ def _opened(config: dict[str, Any]) -> sl.Source:
         options["shapes"] = {name: tuple(shape) for name, shape in options["shapes"].items()}
     if config.get("decode") is not None:
         options["decode"] = tuple(config["decode"]) if isinstance(config["decode"], list) else config["decode"]
+    return options
+
+
+def _opened(config: dict[str, Any]) -> sl.Source:
+    """The data as a configuration says it."""
     paths = config["paths"]
-    return sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **options)
+    return sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **open_options(config))
 
 
 def _loader_of(data: sl.Source, config: dict[str, Any]) -> sl.Loader:
@@ -218,16 +228,19 @@ def _timed(batches: Iterator[Batch], consumer: Consumer, most_seconds: float, st
     }
 
 
-def _loader_figures(loader: sl.Loader) -> dict[str, Any]:
-    """What a loader says of itself after a pass."""
-    stats = loader.stats
+def _loader_figures(loader: sl.Loader, before: Stats, *, steps: int) -> dict[str, Any]:
+    """What a loader says of itself after a pass, and of `steps` since it counted `before`; the first batch, for which workers start
+    and functions are compiled, says little of the others."""
+    whole = loader.stats
+    stats = replace(whole, **{name: max(0.0, getattr(whole, name) - getattr(before, name)) for name in TIMES})
+    pace, cause = (stats.bottleneck, stats.cause) if steps else ("start", "there was one batch, and nothing to be said of others")
     return {
         "order": loader.state_dict()["mode"],
         "read_nbytes": stats.read_nbytes,
         "budget_nbytes": loader.footprint().total,
         "stats": {name: getattr(stats, name) for name in ("disk_seconds", "decode_seconds", "transport_seconds", "copies")},
-        "bottleneck": stats.bottleneck,
-        "verdict": f"{stats.bottleneck}: {stats.cause}",
+        "bottleneck": pace,
+        "verdict": f"{pace}: {cause}",
     }
 
 

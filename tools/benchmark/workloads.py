@@ -17,7 +17,7 @@ from typing import Any
 from streamload.errors import ConfigError
 from streamload.tools.console import meant
 
-THRESHOLD = 0.9
+THRESHOLD, BATCH = 0.9, 256
 """For compute times that the user gives."""
 
 
@@ -53,10 +53,19 @@ WORKLOADS = {
 }
 
 
-def workload(asked: str, batch: int) -> Workload:
-    """A workload by its name, or one that computes so many seconds a step of `batch` records."""
+def workload(asked: str, batch: int | None = None) -> Workload:
+    """A workload by its name, or one that computes so many seconds a step of `batch` records, by default 256.
+
+    Raises ConfigError for what is neither, and for another `batch` than that for which it is known how long a model computes.
+    """
     if asked in WORKLOADS:
-        return WORKLOADS[asked]
+        known = WORKLOADS[asked]
+        if batch not in (None, known.batch):
+            raise ConfigError(
+                f"--batch is {batch}, and how long {known.name} computes is known for steps of {known.batch:,} records.",
+                hint="Leave one of them out, or give seconds a step in place of the name.",
+            )
+        return known
     try:
         seconds = float(asked)
     except ValueError:
@@ -65,7 +74,7 @@ def workload(asked: str, batch: int) -> Workload:
         raise ConfigError(
             f"--model {asked} is neither a model that is known nor seconds a step.", hint=meant(asked, [*WORKLOADS, "0.1 (seconds a step)"])
         )
-    return Workload(name=f"{seconds:g} s a step", batch=batch, compute_seconds={"accelerator": seconds}, threshold=THRESHOLD)
+    return Workload(name=f"{seconds:g} s a step", batch=batch or BATCH, compute_seconds={"accelerator": seconds}, threshold=THRESHOLD)
 
 
 def utilisation(one: dict[str, Any], compute_seconds: float) -> float:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import SchemaMismatchError
-from streamload.loader.contents import spread
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
+from streamload.tools.commands.shown_records import shown_records
 from streamload.transforms.augment import Augment
 from streamload.transforms.operations.batch import labels_of
 
@@ -37,8 +37,7 @@ def augmented(
         raise SchemaMismatchError(f"'{name}' holds volumes, and only images are drawn.", hint="Look at batch[...] of a loader with it.")
     sheet = _Sheet(name, augment, chain, seen=seen, stretched=stretched)
     with opened(arguments.path, arguments) as source:
-        start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
-        numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
+        numbers = shown_records(arguments, len(source))
         if not len(numbers):
             return name, [], [], []
         if not source.schema[name].ragged:  # An image that is stored encoded has no size of its own to be shown in.

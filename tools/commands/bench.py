@@ -24,8 +24,8 @@ from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
-from streamload.tools.commands.plan import ORDERS
-from streamload.tools.console import FOUND, GOOD, Console, clean, meant
+from streamload.tools.commands.plan import order_in
+from streamload.tools.console import FOUND, GOOD, Console, clean
 
 EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
 
@@ -50,6 +50,8 @@ HELP = (
     ("--json --debug", "answer as JSON; show tracebacks of errors"),
 )
 """What --help says: two arguments that belong together share a line."""
+FEW_RECORDS = 100
+"""Of a file: to open it takes as long as to read some of them."""
 LEAST_COMPUTE_SECONDS = 0.002
 """Shorter sleeps are not kept to by the system, so no more accelerators than this allows are emulated at once."""
 
@@ -76,11 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Measure and say; 1 where a model's accelerator is not fed."""
-    if arguments.order not in ORDERS:
-        raise ConfigError(f"--order {arguments.order} is not known.", hint=meant(arguments.order, ORDERS))
+    order_in(arguments)
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, at most 3600.")
-    model = workload(arguments.model, arguments.batch or 256) if arguments.model else None
+    if arguments.batch is not None and arguments.batch < 1:
+        raise ConfigError(f"--batch {arguments.batch} is out of range.", hint="Give 1 or more.")
+    model = workload(arguments.model, arguments.batch) if arguments.model else None
     if arguments.augment:
         names = chosen_libraries(arguments.contenders)
     else:
@@ -165,7 +168,15 @@ def _measured(
         "passes": passes,
         "best": best["workers"],
         "verdict": verdict(best),
-        "changes": list(changes(passes, cores=usable_cores(), asked_workers=None, convert=_conversion(arguments))),
+        "changes": list(
+            changes(
+                passes,
+                cores=usable_cores(),
+                asked_workers=None,
+                convert=_conversion(arguments),
+                many_files=len(source) < FEW_RECORDS * len(files),
+            )
+        ),
     }
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
@@ -214,9 +225,9 @@ def _contenders(
     console: Console,
 ) -> list[dict[str, Any]]:
     """Others in turns with the best pass: loaders, or libraries that augment."""
-    stored = fields_in(arguments.fields) or {}
+    stored = fields_in(arguments.fields) or dict(source.asked)
     what = "the image alone" if arguments.augment else "contenders"
-    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+    console.say(f"  {what}, page cache warm, {workers_said(ours['workers'])} each, in turns with streamload:")
 
     def say(text: str) -> None:
         console.say(f"    {text}")
@@ -306,7 +317,8 @@ def _fed(model: Workload, best: dict[str, Any], config: dict[str, Any], *, cold:
 def _say_model(found: dict[str, Any], console: Console) -> None:
     measured = found["utilisation"]
     step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on an {found['accelerator']}"
-    console.say(f"{found['name']}: {step} (MLPerf Storage's definition)", "bold")
+    known = " (MLPerf Storage's definition)" if found["record_nbytes"] else ""
+    console.say(f"{found['name']}: {step}{known}", "bold")
     feeds = " · ".join(f"{count:,} x {name}" for name, count in found["feeds_each"].items())
     own = f"; {found['name']}'s own records have {format_decimal(found['record_nbytes'])}" if found["record_nbytes"] else ""
     console.pairs(

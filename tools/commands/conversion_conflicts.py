@@ -53,7 +53,7 @@ def _refuse_of_engines(arguments: argparse.Namespace) -> None:
     if arguments.workers is not None and arguments.engine not in (None, "local"):
         raise ConfigError(
             f"--workers {arguments.workers} counts processes of this machine, and --engine has a cluster do the work.",
-            hint="Leave --workers out: the cluster says how many it has.",
+            hint="Leave one of them out: the cluster says how many it has.",
         )
     idle = "--merge" if arguments.merge else "--dry-run" if arguments.dry_run else ""
     if arguments.engine is not None and idle:
@@ -64,7 +64,7 @@ def _refuse_of_engines(arguments: argparse.Namespace) -> None:
                 f"--dry-run says what would be done of all, and --{name} does a part of it.", hint=f"Leave --{name} out, or --dry-run."
             )
     if arguments.task is not None and arguments.list_left_out:
-        raise ConfigError("--task does a share, and what is left out is told of the whole.", hint="Give --list-left-out to --merge.")
+        raise ConfigError("--task does a share, and what is left out is told of the whole.", hint="Give it to --merge.")
 
 
 def _refuse_of_others(arguments: argparse.Namespace, request: OpenRequest) -> None:
@@ -119,7 +119,7 @@ def _refuse_masks(origin: RecordSource, request: OpenRequest, style: WriteOption
     if request.masks is not None and not mixing and not origin.encoded_fields:
         raise ConfigError(
             f"--masks says which images are never mixed, and nothing mixes any: those of {origin.title} are arrays, and stay as they are.",
-            hint="Leave it out; it is for --size, --mode grey and --store jpeg.",
+            hint="Leave it out, or give --size.",
         )
 
 

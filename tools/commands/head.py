@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, NullValueError, SourceError
+from streamload.errors import NullValueError, SourceError
 from streamload.images import ImageError, read_header
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
+from streamload.tools.commands.shown_records import first_shown, none_shown, require_shown
+from streamload.tools.commands.value_ranges import range_of, range_text
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.record_source import RecordSource
 
@@ -36,12 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Show the records; none is no error."""
-    if arguments.records < 0:
-        raise ConfigError(f"--records {arguments.records} cannot be shown.", hint="Give 0 or more.")
+    require_shown(arguments)
     source = looked_at(arguments.path, arguments)
     try:
         count, classes = len(source), classes_at(arguments.path, source)
-        start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
+        start = first_shown(arguments, count)
         stop = min(count, start + arguments.records)
         shown: list[tuple[int, dict[str, str]]] = []
         told: list[dict[str, Any]] = []
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             continue
         console.pairs((clean(name), text) for name, text in texts.items())
     if start >= stop and start >= count and arguments.records:
-        console.say(f"  there is no record {start:,}" if count else "  there are none")
+        console.say(f"  {none_shown(arguments, count)}")
     console.answer({"path": arguments.path, "of": count, "classes": classes, "records": told})
     return FOUND if bad else GOOD
 
@@ -110,7 +111,9 @@ def _shown(value: Any) -> str:
     if not values.size:
         return f"{values.dtype} {values.shape}"
     first = " ".join(f"{one:.4g}" if values.dtype.kind == "f" else str(one) for one in values.reshape(-1)[:FEW].tolist())
-    about = f", mean {values.mean():.4g}, {values.min():.4g} to {values.max():.4g}" if values.dtype.kind in "buif" else ""
+    seen = range_of(values)
+    sound = values[~np.isnan(values)] if seen is not None and seen["nan"] else values
+    about = f", mean {sound.mean():.4g}, {range_text(seen)}" if seen is not None else ""
     return f"[{first}{' …' if values.size > FEW else ''}] {values.dtype} {values.shape}{about}"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
-from streamload.errors import StreamloadError
+from streamload.errors import ConfigError, StreamloadError
 from streamload.formats.image_folder.format import NAME as IMAGES
 from streamload.images.image_fields import LOOKED_AT
 from streamload.nulls import advice_on_nulls, notes_on_nulls
@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Look at each path; one that cannot be read does not keep the others from being shown."""
+    if arguments.cold and arguments.no_measure:
+        raise ConfigError("--cold says how to measure, and --no-measure not to.", hint="Leave one of them out.")
     documents: list[dict[str, Any]] = []
     code = GOOD
     for path in arguments.paths:
@@ -137,8 +139,9 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
 
 def _looked_at(records: RecordSource, path: str) -> str:
     """What of the data this command has seen, and what sees the rest."""
-    seen = min(LOOKED_AT, len(records))
-    some = f", and up to {seen:,} of {counted(len(records), 'image')} in a field" if records.encoded_fields else ""
+    there = [len(records) - (records.nulls[name].count or 0 if name in records.nulls else 0) for name in records.encoded_fields]
+    images = max(there, default=0)
+    some = f", and up to {min(LOOKED_AT, images):,} of {counted(images, 'image')} in a field" if there else ""
     return f"what describes the records{some}; `streamload verify {shlex.quote(path)}` reads all there is"
 
 
@@ -224,7 +227,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
     if source.format_name == IMAGES and len(source):
         keep = f"streamload convert {shlex.quote(document['path'])} new.parquet --store keep"
         yield f"each record is a file of its own: `{keep}` makes one file of them, every image as it is"
-    elif document["addressable"] and len(source):
+    elif document["addressable"] and len(source) and not any(one.count for one in source.nulls.values()):
         yield "nothing to do: any record can be read by its offset"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ OPENED = "sl.open(given.path, (IMAGE, LABEL))"
 """Where an example opens it."""
 CONSTANTS = re.compile(r'^# .*\nPATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
 """What an example has to be told of a file."""
+SHUFFLED = re.compile(r"(shuffle=True, )?seed=0\b")
+"""How an example shuffles, where it opens a loader."""
 OTHER_NAMES = {"pytorch": "torch", "sklearn": "scikit_learn", "scikit-learn": "scikit_learn", "tf": "tensorflow", "hf": "transformers"}
 """What frameworks are called as well."""
 IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
@@ -47,11 +50,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.framework not in FRAMEWORKS:
         raise ConfigError(f"--framework {arguments.framework} is not known.", hint=meant(arguments.framework, FRAMEWORKS))
     asked = arguments.decode
-    script, about = script_for(arguments)
+    script, about, in_order = script_for(arguments)
     sizes_differ = arguments.decode != asked
     where = arguments.output or f"train_{arguments.framework}.py"
+    document = {"path": arguments.path, "script": where, "framework": arguments.framework, "trains": about, "decode": arguments.decode}
+    document |= {"shuffled": not in_order}
     if where == "-":
-        print(script, end="")
+        if not console.as_json:
+            print(script, end="")
+        console.answer(document | {"text": script})
         return GOOD
     _refuse_shadow(where, script)
     try:
@@ -62,19 +69,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.title(f"{clean(where)}: {clean(about)}")
     if sizes_differ:
         console.say(f"  images of different sizes are scaled and cut to {arguments.decode}; --decode HxW says another size")
+    if in_order:
+        convert = f"streamload convert {shlex.quote(arguments.path)} new.parquet --store keep"
+        console.say(f"  records are read in the order in which they are stored: to shuffle them, `{convert}`, and a script for that file")
     console.say(f"  python {clean(where)}")
-    console.answer({"path": arguments.path, "script": where, "framework": arguments.framework})
+    console.answer(document)
     return GOOD
 
 
-def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
-    """The script, and what it trains in a few words."""
+def script_for(arguments: argparse.Namespace) -> tuple[str, str, bool]:
+    """The script, what it trains in a few words, and whether it reads records in the order in which they are stored, as it must."""
     source = _with_images(opened(arguments.path, arguments), arguments)
     try:
         image = _chosen(source, arguments.image, "image", "--image", is_image)
         label = _chosen(source, arguments.label, "label", "--label", is_label)
         words = classes_at(arguments.path, source).get(label.name)
         classes = _classes(source, label.name, len(words or ()), named=arguments.label is not None)
+        in_order = source.forward_only
     finally:
         source.close()
     told = (
@@ -88,7 +99,8 @@ def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     if (count, script.count(OPENED)) != (1, 1):
         raise ConfigError(f"the example for {arguments.framework} is not as it was installed.", hint="Install streamload anew.")
     script = script.replace(OPENED, _call(arguments, image.name, label.name))
-    return script, f"{image.name} {image.shape} to {classes} classes of {label.name}, with {arguments.framework}"
+    about = f"{image.name} {image.shape} to {classes} classes of {label.name}, with {arguments.framework}"
+    return (SHUFFLED.sub("shuffle=False", script), about, True) if in_order else (script, about, False)
 
 
 def _with_images(source: Source, arguments: argparse.Namespace) -> Source:

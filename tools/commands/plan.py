@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Plan, and say what came of it; 3 where memory does not suffice, 1 where the plan has a warning."""
-    shuffle, shuffle_text = _order(arguments)
+    shuffle, shuffle_text = order_in(arguments)
     source = opened(arguments.path, arguments)
     options = Options(
         batch_size=arguments.batch,
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return FOUND if plan.warning else GOOD
 
 
-def _order(arguments: argparse.Namespace) -> tuple[object, str]:
-    """The order that was asked for, and how it is written."""
+def order_in(arguments: argparse.Namespace) -> tuple[object, str]:
+    """The order that was asked for, and how it is written. Raises ConfigError for a window where there are none."""
     if arguments.order not in ORDERS:
         raise ConfigError(f"--order {arguments.order} is not known.", hint=meant(arguments.order, ORDERS))
     if arguments.window and arguments.order not in ("auto", "block"):

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError
 from streamload.images.fixed_bytes import holds_bytes
-from streamload.loader.contents import spread
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
 from streamload.storage.owned_files import write_report
 from streamload.tools.commands.captions import PAPER, STRIP, can_write, captioned
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
+from streamload.tools.commands.shown_records import none_shown, require_shown, shown_records
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.convert.chosen_records import sound_records
 from streamload.tools.convert.image_axes import image_axes, image_fields
@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload show`."""
     parser.add_argument("path", metavar="PATH", help='a file, or a pattern such as "train-*.h5"')
     parser.add_argument("-n", "--records", type=int, default=12, metavar="N", help="how many images (12)")
-    parser.add_argument("--start", type=int, default=0, metavar="R", help="the first record number (0)")
-    parser.add_argument("--spread", action="store_true", help="take them from all over the file instead of one after the other")
+    parser.add_argument("--start", type=int, default=0, metavar="R", help="the first record number (0); -5 is the fifth from the end")
+    parser.add_argument("--spread", action="store_true", help="from all over the file, not one after the other")
     parser.add_argument("--image", metavar="FIELD", help="which field holds the images")
     parser.add_argument("-o", "--output", metavar="SHEET.png", help="write a PNG instead")
     parser.add_argument("--overwrite", action="store_true", help="replace that PNG if it exists")
@@ -70,11 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Draw the sheet, and under it the other fields of the same records."""
+    require_shown(arguments)
     if arguments.output:
         _refuse_output(arguments.output, overwrite=arguments.overwrite)
     if arguments.augment:
         return _augmented(arguments, console)
-    field, numbers, taken, classes, bad = _chosen(arguments)
+    field, numbers, taken, classes, bad, count = _chosen(arguments)
     images = pictures(taken.pop(field.name), field)
     labels = {
         name: _label_list(values, classes.get(name)) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _write(labelled(images, texts), arguments.output)
         console.say(f"{counted(len(images), 'image')} of '{clean(field.name)}': {clean(arguments.output)}")
     elif not images:
-        console.say(f"{clean(arguments.path)}: there are no records to be shown.")
+        console.say(f"{clean(arguments.path)}: {counted(count, 'record')}" + ("" if bad else f"; {none_shown(arguments, count)}"))
     elif not console.as_json:
         _draw(images, numbers, labels, console)
     for number, why in bad:
@@ -104,12 +105,17 @@ def _augmented(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"{counted(len(images), 'image')} of '{clean(name)}': {clean(arguments.output)}")
     for one in drawn:
         console.say(one["drawn"])
+    if not drawn:
+        console.say(f"{clean(arguments.path)}: none of its records is to be shown")
+    elif not arguments.output:
+        console.say("A picture of them is written with -o sheet.png.")
     console.answer({"path": arguments.path, "image": name, "drawn": drawn, "output": arguments.output})
     return GOOD
 
 
-Sheet = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]]]
-"""The field of images, the numbers of records, what they hold, what their labels mean; records that cannot be read, and why."""
+Sheet = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]], int]
+"""The field of images, the numbers of records, what they hold, what their labels mean; records that cannot be read, and why; how many
+there are in all."""
 
 
 def _chosen(arguments: argparse.Namespace) -> Sheet:
@@ -118,13 +124,12 @@ def _chosen(arguments: argparse.Namespace) -> Sheet:
     try:
         encoded = not image_fields(list(source.schema)) and any(_begin_as_images(source, one) for one in source.schema if holds_bytes(one))
         field = None if encoded and arguments.decode is None else _image_field(source, arguments.image)
-        start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
-        numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
+        numbers = shown_records(arguments, len(source))
         if field is not None:
             with contextlib.suppress(*(() if arguments.decode is not None else (SchemaMismatchError,))):
                 sound, taken, bad = sound_records(source, numbers)
                 none = {one.name: np.empty((0, *one.shape), one.dtype) for one in source.schema}
-                return field, sound, none if taken is None else taken, classes_at(arguments.path, source), bad
+                return field, sound, none if taken is None else taken, classes_at(arguments.path, source), bad, len(source)
     finally:
         source.close()
     # Images of different sizes are bytes, or refused, unless somebody gives them one.

@@ -11,14 +11,14 @@ from typing import Any
 from streamload.errors import ConfigError, ResourceError
 from streamload.memory.limits import available_nbytes, usable_cores
 from streamload.sizes import format_decimal, format_rate
-from streamload.tools.benchmark.advice import workers_said
+from streamload.tools.benchmark.advice import pace_of, workers_said
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.commands.bench import pass_config, worked_out
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
-from streamload.tools.commands.plan import ORDERS
-from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.commands.plan import order_in
+from streamload.tools.console import GOOD, Console, clean, counted
 
 EXAMPLE = "streamload tune train.h5 --seconds 60"
 
@@ -53,6 +53,8 @@ class Trials:
         self._each = min(MOST_SECONDS, max(LEAST_SECONDS, each))
         self.rates: dict[Settings, list[float]] = {}
         self.failed: dict[Settings, str] = {}
+        self.left: list[Settings] = []
+        """What there was no time for."""
         self.order = ""
 
     @property
@@ -62,7 +64,10 @@ class Trials:
 
     def make(self, means: Settings) -> None:
         """Make a trial, unless the time is over; the first is always made."""
-        if means in self.failed or (self.rates and self.over):
+        if means in self.failed:
+            return
+        if self.rates and self.over:
+            self.left += [means] if means not in self.rates else []
             return
         told = {"workers": means.workers, "io": means.io, "window": means.window or self._config["window"], "seconds": self._each}
         try:
@@ -75,7 +80,7 @@ class Trials:
             return
         self.order = one["order"]
         self.rates.setdefault(means, []).append(one["rate"])
-        self._console.say(f"  {means}: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}, {one['bottleneck']} sets the pace")
+        self._console.say(f"  {means}: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}; {pace_of(one)}")
 
     def rate(self, means: Settings) -> float:
         """Records a second: the mean of a means' trials."""
@@ -110,8 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Try, and print the call and why."""
-    if arguments.order not in ORDERS:
-        raise ConfigError(f"--order {arguments.order} is not known.", hint=meant(arguments.order, ORDERS))
+    order_in(arguments)
     if not 0 < arguments.seconds <= 36_000:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, such as 60.")
     arguments.io = "auto"
@@ -181,6 +185,7 @@ def _document(arguments: argparse.Namespace, trials: Trials, *, cold: bool, fold
         "trials": [
             {"workers": means.workers, "io": means.io, "window": means.window, "rates": rates} for means, rates in trials.rates.items()
         ],
+        "left": list(map(str, trials.left)),
         "failed": [{"what": str(means), "why": why} for means, why in trials.failed.items()],
         "workers": chosen.workers,
         "io": chosen.io,
@@ -192,7 +197,9 @@ def _document(arguments: argparse.Namespace, trials: Trials, *, cold: bool, fold
 
 def _why(trials: Trials, chosen: Settings, best: Settings) -> Iterator[str]:
     rate = trials.rate(chosen)
-    yield f"{chosen}: {rate:,.0f} records/s, the mean of {len(trials.rates[chosen])} trials"
+    yield f"{chosen}: {rate:,.0f} records/s, the mean of {counted(len(trials.rates[chosen]), 'trial')}"
+    if trials.left:
+        yield f"no time was left to try {' · '.join(map(str, trials.left))}: give more --seconds"
     if chosen != best:
         yield f"{best} gives {trials.rate(best) / rate:.2f} times as many, too little to pay for what it costs more"
     for means in trials.rates:

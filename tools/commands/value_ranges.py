@@ -31,11 +31,16 @@ def range_of(values: Any) -> dict[str, Any] | None:
     return {"least": sound.min(), "greatest": sound.max(), "nan": missing} if sound.size else None
 
 
+def number_text(value: Any) -> str:
+    """A number in words: a whole one, such as the number of a class or of a user, to its last digit."""
+    return f"{int(value):,}" if np.asarray(value).dtype.kind in "iub" else f"{value:.6g}"
+
+
 def range_text(seen: Mapping[str, Any] | None) -> str:
     """A range in words, and of how many records it is, if not of all; nothing where there is none."""
     if seen is None:
         return ""
-    text = f"{seen['least']:.6g} to {seen['greatest']:.6g}" + (" and NaN" if seen["nan"] else "")
+    text = f"{number_text(seen['least'])} to {number_text(seen['greatest'])}" + (" and NaN" if seen["nan"] else "")
     return text if seen.get("all", True) else f"{text}, of {seen['records']:,} seen"
 
 

@@ -6,23 +6,22 @@ import argparse
 import glob
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import streamload
-from streamload.errors import ConfigError, CorruptDataError, StreamloadError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.formats.naming.braces import has_braces
 from streamload.formats.naming.field_names import is_pattern
-from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
+from streamload.tools.commands.manifest_choice import KEY, ask_again, choice_in, choice_when_written, require_one_file
+from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_account, add_choice, asked, fields_in, options_in
 from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 from streamload.tools.commands.shard_numbers import missing_shards
+from streamload.tools.commands.value_checks import AskedOfValues, check_images, check_values
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.accounting import Account, account_of, account_when_made, lacking, show_account
 from streamload.tools.convert.as_converted import as_converted
@@ -41,7 +40,6 @@ from streamload.tools.convert.manifest import (
 )
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.images import image_in
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.open import open_records, open_training
 from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
@@ -63,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nan", action="store_true", help="values that are not a number are wrong")
     parser.add_argument("--labels", metavar="FIELD=N", help="values of FIELD must lie in 0 to N - 1")
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
-    parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
+    parser.add_argument("--mode", choices=("rgb", "grey"), help="how images of SRC are read (rgb)")
     add_choice(parser)
     add_account(parser)
 
@@ -73,23 +71,27 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for path in filter(None, (arguments.path, arguments.against)):
         if not os.path.exists(path) and not (glob.has_magic(path) and glob.glob(path, recursive=True)) and not has_braces(path):
             raise missing(path)
+    _require_comparison(arguments)
     findings, checked, against = Findings(), [], None
     manifest = _manifest(arguments.path)
+    if arguments.write_manifest:
+        require_one_file(arguments.path, manifest)
     sound = True
     if manifest is not None:
         _require_provenance(manifest, manifest_path(arguments.path), arguments)
+        checked += filter(None, [ask_again(arguments, manifest)])
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
     account = account_when_made(manifest) if manifest is not None else None
-    if sound and (arguments.deep or arguments.duplicates or arguments.labels or manifest is None):
+    if sound and (arguments.deep or arguments.duplicates or arguments.nan or arguments.labels is not None or manifest is None):
         text, account = _check_records(arguments, manifest, findings, account)
         checked.append(text)
     if sound and arguments.against:
         text, against = _compare(arguments, manifest, findings)
         checked.append(text)
     if arguments.write_manifest:
-        _write(arguments, manifest, findings, checked)
+        _write(arguments, findings, checked)
     accounts = {name: one for name, one in (("account", account), ("account_against", against)) if one is not None}
     _show(arguments, console, manifest, findings, checked, accounts.values())
     document = {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts}
@@ -97,6 +99,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         show_account(one, console, listed=arguments.list_left_out, of=arguments.against if name != "account" else "")
     console.answer(document | {"counts": findings.counts} | {name: one.plain() for name, one in accounts.items()})
     return FOUND if findings.counts or any(one.is_lacking for one in accounts.values()) else GOOD
+
+
+def _require_comparison(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for what is said of a comparison where there is none."""
+    said = "--any-order" if arguments.any_order else "--mode" if arguments.mode else ""
+    if said and not arguments.against:
+        raise ConfigError(f"{said} is for a comparison, and there is nothing to compare with.", hint="Leave it out, or say with what.")
 
 
 def _manifest(path: str) -> dict[str, Any] | None:
@@ -121,6 +130,7 @@ def _require_provenance(manifest: dict[str, Any], where: str, arguments: argpars
         shares, numbers = made.get("shares", [1.0]), made.get("left_out_records", [])
         sound = all(isinstance(one, float) for one in shares) and all(type(one) is int for one in (*numbers, made.get("seed") or 0))
         account_when_made(manifest)
+        choice_when_written(manifest)
         sound = sound and isinstance(made.get("source", {}), (dict, str))
     except (TypeError, ValueError, KeyError, AttributeError):
         sound = False
@@ -197,21 +207,18 @@ def _check_records(
 ) -> tuple[str, Account | None]:
     """Every record decoded: digest, schema, missing numbers, labels, duplicates; and what there is, where no manifest says it."""
     records = 0
-    label, _, limit = (arguments.labels or "").partition("=")
-    if label and not limit.isdecimal():
-        raise ConfigError(f"--labels {arguments.labels} cannot be read.", hint="Give a field and how many labels there are: label=10.")
+    values = AskedOfValues.of(arguments.labels, nan=arguments.nan)
     seen: dict[bytes, str] = {}
     for part, paths in _files(arguments.path, manifest):
         source = _opened(paths, arguments, manifest)
         content = Content(VERSION if manifest is None else manifest["manifest"])
         try:
-            if label and label not in source.schema:
-                raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
+            values.require(source.schema)
             records_of = LibraryRecords(source)
             encoded = records_of.encoded_fields if manifest is None else ()  # Else checksums say that they are what they were.
             for first, taken in batches(records_of, f"records {part}".strip()):
-                _check_images(taken, encoded, first, part, findings)
-                _check_values(taken, first, part, (label, int(limit or 0)), findings, nan=arguments.nan)
+                check_images(taken, encoded, first, part, findings)
+                check_values(taken, first, part, values, findings)
                 content.add(taken, first)
                 for number, one in enumerate(record_hashes(taken) if arguments.duplicates else [], start=first):
                     where = f"{part} record {number:,}".strip()
@@ -222,7 +229,7 @@ def _check_records(
             account = account or account_of(
                 LibraryRecords(source, path=arguments.path), _as_it_is(arguments), leave_out=arguments.leave_out
             )
-            if manifest is not None and not arguments.fields:
+            if manifest is not None and choice_in(arguments) == choice_when_written(manifest):
                 _check_content(source, content, part, manifest, findings)
         finally:
             source.close()
@@ -240,35 +247,6 @@ def _check_records(
 def _as_it_is(arguments: argparse.Namespace) -> OpenRequest:
     """What is asked for of the dataset itself."""
     return asked(arguments.path, arguments)
-
-
-def _check_images(taken: Mapping[str, Any], names: Sequence[str], first: int, part: str, findings: Findings) -> None:
-    """Images that are delivered as bytes, since their sizes differ, are decoded all the same."""
-    for name in names:
-        if isinstance(taken[name], Ragged):
-            for number, image in enumerate(taken[name], start=first):
-                where = f"{part} record {number:,}: {clean(name)}".strip()
-                try:
-                    image_in(bytes(image), where, mode="any")
-                except StreamloadError as error:
-                    findings.add("image", error.message)
-
-
-def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, labels: tuple[str, int], findings: Findings, *, nan: bool) -> None:
-    label, limit = labels
-    for name, values in taken.items():
-        if isinstance(values, Ragged):
-            continue
-        if values.dtype.kind in "fc":
-            wrong = np.isnan(values).reshape(len(values), -1).any(axis=1)
-            if wrong.any() and not nan:
-                findings.nans[name] += int(wrong.sum())
-            for at in np.flatnonzero(wrong).tolist() if nan else ():
-                findings.add("NaN", f"{part} record {first + at:,}: '{clean(name)}' holds NaN".strip())
-        if name == label:
-            beyond = ~((values >= 0) & (values < limit)).reshape(len(values), -1).all(axis=1)
-            for at in np.flatnonzero(beyond).tolist():
-                findings.add("label", f"{part} record {first + at:,}: '{clean(name)}' is {values[at]}, not in 0 to {limit - 1}".strip())
 
 
 def _check_content(source: streamload.Source, content: Content, part: str, manifest: dict[str, Any], findings: Findings) -> None:
@@ -321,9 +299,25 @@ def _converted(path: str) -> bool:
 def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None, request: OpenRequest) -> RecordSource:
     """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
     if not _converted(arguments.against):
-        return open_records(request)
+        return _source_like(arguments, request)
     other = read_manifest(manifest_path(arguments.against))
     return LibraryRecords(_opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other))
+
+
+def _source_like(arguments: argparse.Namespace, request: OpenRequest) -> RecordSource:
+    """The other dataset as it was asked for, its nulls filled as those of this one are, where there are some for which nothing stands."""
+    try:
+        origin = open_records(request)
+    except ConfigError as error:
+        if not (parts := error.details.get("splits")):
+            raise
+        named = shlex.quote(os.path.join(arguments.against, parts[0]))
+        raise ConfigError(error.message, hint=f"Compare with one of them: --against {named}.", path=arguments.against) from error
+    fill = {name: value for name, value in (fill_in(arguments.fill)).items() if name in origin.nulls}
+    if not fill:
+        return origin
+    origin.close()
+    return open_records(replace(request, fill=(request.fill or {}) | fill))
 
 
 def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -343,25 +337,16 @@ def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> 
     made = (manifest or {}).get("provenance", {}).get("request")
     chosen = fields_in(arguments.fields)
     if not isinstance(made, dict) and _asks_of_source(arguments):
-        return OpenRequest(path=arguments.against, mode=arguments.mode, fields=chosen, **options_in(arguments))
+        return OpenRequest(path=arguments.against, mode=arguments.mode or "rgb", fields=chosen, **options_in(arguments))
     if not isinstance(made, dict):
-        return OpenRequest(path=arguments.against, mode=arguments.mode, fields=chosen and {name: name for name in chosen})
-    request = replace(OpenRequest.of(made), path=arguments.against)
+        return OpenRequest(path=arguments.against, mode=arguments.mode or "rgb", fields=chosen and {name: name for name in chosen})
+    request = replace(OpenRequest.of(made), path=arguments.against, **({"mode": arguments.mode} if arguments.mode else {}))
     became = request.fields or {}
     return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
 
 
-def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
+def _write(arguments: argparse.Namespace, findings: Findings, checked: list[str]) -> None:
     """Write the manifest of one file that decodes without a finding."""
-    if manifest is not None:
-        raise ConfigError(
-            f"{arguments.path} has a manifest already: {manifest_path(arguments.path)}.", hint="Delete it first, if it is wrong."
-        )
-    if os.path.isdir(arguments.path):
-        raise ConfigError(
-            f"{arguments.path} is a folder, and a manifest is written beside one file.",
-            hint=f"Name a file in it; or `streamload convert {shlex.quote(arguments.path)} NEW` writes a folder with a manifest.",
-        )
     if findings.counts:
         return
     source = _opened([arguments.path], arguments)
@@ -370,7 +355,9 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
         for first, taken in batches(LibraryRecords(source), "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
-        whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})
+        made = {"streamload": streamload.__version__, "source": "this file itself"}
+        made |= {KEY: choice} if (choice := choice_in(arguments)) else {}
+        whole = manifest_of([entry], schema_entry(source.schema), made)
         write_manifest(arguments.path + SUFFIX, whole)
     finally:
         source.close()

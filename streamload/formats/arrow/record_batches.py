@@ -47,7 +47,7 @@ class BatchFile:
     kind: bytes
     """Its Arrow type, without extensions, as a schema of one field that pyarrow reads. Files may differ in it."""
     values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`; None for words."""
+    """How Arrow's values become records: an `element_types.ArrowValues`, or a `ragged_types.RaggedValues`; None for words."""
     members: tuple[str, ...]
     """The names that lead from its type, a struct with that one member, to the values; none where it is them."""
     words: NDArray[np.uint8] | None = None

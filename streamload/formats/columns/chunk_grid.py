@@ -110,8 +110,11 @@ class Grid:
 
     def wanted(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> ChunkSelection:
         """The chunks that hold records `local` of the file, which go to `rows`; sorted by band unless they are already."""
-        if self.whole and self.band_records > 1 and _is_run(local) and _is_run(rows):
-            return self._wanted_run(local, rows)
+        if self.whole and self.band_records > 1:
+            if _is_run(local) and _is_run(rows):
+                return self._wanted_run(local, rows)
+            if (bands := self._wanted_bands(local, rows)) is not None:
+                return bands
         bands = local // self.band_records
         if len(bands) > 1 and bool((bands[1:] < bands[:-1]).any()):
             order = np.argsort(bands, kind="stable")
@@ -143,6 +146,31 @@ class Grid:
         edges = np.empty(len(chunks) + 1, np.int64)
         edges[:-1], edges[0], edges[-1] = starts, 0, count
         return ChunkSelection(chunks=chunks, places=places, runs=np.arange(len(chunks)), edges=edges, local=local, rows=rows)
+
+    def _wanted_bands(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> ChunkSelection | None:
+        """The same for bands that are wanted whole, in any order, each once and into one row after the other, of chunks that hold
+        records whole; None where it is not that. So are blocks decoded, and nothing has to be found out for each record of them."""
+        size = self.band_records
+        if len(local) % size or (local[::size] % size).any():
+            return None
+        within, records, places = np.arange(size), local.reshape(-1, size), rows.reshape(-1, size)
+        if (records - records[:, :1] != within).any() or (places - places[:, :1] != within).any():
+            return None
+        chunks = records[:, 0] // size
+        if (chunks[1:] <= chunks[:-1]).any():
+            order = chunks.argsort(kind="stable")
+            chunks, records, places = chunks[order], records[order], places[order]
+            if (chunks[1:] == chunks[:-1]).any():
+                return None
+        count = len(chunks)
+        return ChunkSelection(
+            chunks=chunks,
+            places=places[:, 0] * self.record_nbytes,
+            runs=np.arange(count),
+            edges=np.arange(count + 1) * size,
+            local=records.reshape(-1),
+            rows=places.reshape(-1),
+        )
 
     def _direct(self, local: NDArray[np.int64], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each run, whether its chunks lie in `out` as they are decoded: whole bands in order, or single records."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceChangedError
+from streamload.errors import SourceChangedError, damaged
 from streamload.formats.columns.chunk_grid import reads, together
 from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.read_ahead import ReadAhead
@@ -27,6 +27,8 @@ FILES_NBYTES = 1024**2
 """Files that each are a chunk are read together, up to so many bytes."""
 PROBES = 8
 """Chunks looked up in the page cache before advice is given for all of them."""
+LOOKS_LEFT_OUT = 3
+"""After chunks in files of their own were found in the page cache, so many calls for advice go by without a look: each opens files."""
 IN_SHARD = -2
 """The offset of a chunk that is not there, whose place would be in a file that is."""
 
@@ -106,6 +108,8 @@ class ChunkedFile:
             files.descriptor(self.file_of(chunk))  # Its shard must be what it was.
             return
         path = None if self.names is None else self.names.path(chunk)
+        if path is not None and os.path.isdir(path):
+            raise damaged(f"{path} is a folder, where a chunk was expected.", path=path)
         if path is not None and os.path.lexists(path):
             raise SourceChangedError(
                 f"{path} was added after its store was opened, when this chunk was not there and stood for fill values.",
@@ -127,11 +131,20 @@ class ChunkReader:
         self._ring_nbytes = ring_nbytes if files.past_cache else 0
         apart = any(part.numbers is not None for part in parts)
         self._together = FilesTogether.of(files.fingerprints) if apart else None
+        self._left_out = 0
+        """For how many calls more no look is taken."""
 
     @property
     def ahead(self) -> bool:
         """Whether chunks are to be read ahead and past the page cache."""
         return self._ring_nbytes > 0
+
+    def leaves_out(self) -> bool:
+        """Whether advice is to be left out this time, since what the last look found seems to go on."""
+        if self._left_out:
+            self._left_out -= 1
+            return True
+        return False
 
     def advise(self, index: int, chunks: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading chunks of a file, unless it seems to hold them already."""
@@ -140,6 +153,7 @@ class ChunkReader:
         part = self._parts[index]
         chunks = chunks[part.offsets[chunks] >= 0]
         if part.numbers is not None and self._are_cached(part, part.numbers, chunks[:: max(1, len(chunks) // PROBES)]):
+            self._left_out = LOOKS_LEFT_OUT if len(chunks) else 0
             return
         for number, chosen in part.by_file(chunks):
             self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])

@@ -108,7 +108,7 @@ class ChunkedReader(ReaderDefaults):
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading the chunks of these records, unless it seems to hold them already."""
-        if not len(records) or self._column.field.nbytes == 0:
+        if not len(records) or self._column.field.nbytes == 0 or self._stored.leaves_out():
             return
         for index, local, _ in self._by_part(records):
             grid = self._grid(index)

@@ -83,9 +83,9 @@ class LmdbPages:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _newest(self) -> tuple[int, int, int]:
         """Bytes of a page, the page of the root, and how many keys there are, by the newer of the two heads."""

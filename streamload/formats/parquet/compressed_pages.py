@@ -45,7 +45,7 @@ class CompressedPages(ColumnDefaults):
     numbers: NDArray[np.int32]
     """The file of each page."""
     pages: NDArray[np.int64]
-    """The table of pages, as `packing` has it; their dictionaries are rows of `dictionaries`."""
+    """The table of pages, as `compressed_page_index` has it; their dictionaries are rows of `dictionaries`."""
     dictionaries: NDArray[np.int64]
     """The table of dictionaries."""
     optional: bool

@@ -60,7 +60,7 @@ class RowGroupFile:
     leaf: str
     """What of it is read, as pyarrow names it. Files may differ in it, and in:"""
     values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
+    """How Arrow's values become records: an `element_types.ArrowValues`, or a `ragged_types.RaggedValues`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -103,6 +103,17 @@ def exiting(how: str) -> dict[str, Any]:
 
         threading.Thread(target=loop, daemon=True).start()
         time.sleep(0.2)
+    elif how in ("thread in a pass", "thread in a pass without workers"):
+        one = driver.loader_of(num_workers=0 if "without" in how else 2)
+        begun = threading.Event()
+
+        def passes() -> None:
+            for epoch in one.epochs(10**9):
+                for _ in epoch:
+                    begun.set()
+
+        threading.Thread(target=passes, daemon=True).start()
+        assert begun.wait(60)
     elif how == "closing at exit":
         import atexit
 

@@ -16,6 +16,7 @@ import pytest
 
 from streamload import kernels, testing
 from streamload.errors import NullValueError, SourceChangedError
+from streamload.formats.columns.chunk_reader import LOOKS_LEFT_OUT, ChunkedFile, ChunkReader
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.files_together import FilesTogether
 from streamload.formats.columns.whole_files import WholeFiles
@@ -25,6 +26,7 @@ from streamload.schema import BYTES, Field
 from streamload.source import Fault, Lengths, ReadStats, Source
 from streamload.storage.file_table import FileTable, joined_tables, table_from, table_of
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
+from streamload.tools.files.page_cache import EVICT_ONLY, make_cold
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "plain"])
@@ -327,3 +329,54 @@ def test_a_byte_that_is_looked_for_is_read_into_memory_of_the_caller(tmp_path: P
     files, compiled = together._files, kernels.whole_file_kernels()
     assert compiled._absent(files._places, files._path_nbytes, np.zeros(1, np.int64), np.full(1, 2, np.int64), room) == -1
     assert room.tolist() == [room.ctypes.data + 16, 1, ord("c")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has them")
+def test_chunks_that_are_files_are_looked_for_seldom_while_all_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look goes for several calls for advice, but for those after a look that found a file missing."""
+    kernels.compile_kernels()
+    monkeypatch.setenv(EVICT_ONLY, "1")
+    (tmp_path / "0").mkdir()
+    paths = [tmp_path / "0" / f"{number:02}" for number in range(40)]
+    for path in paths:
+        path.write_bytes(bytes(5_000))
+    table = looked_at(tmp_path, [[path.name for path in paths]])
+    part = ChunkedFile(
+        number=0,
+        records=40,
+        chunk_shape=(1, 5_000),
+        offsets=np.zeros(40, np.int64),
+        nbytes=np.full(40, 5_000),
+        masks=np.zeros(40, np.uint32),
+        filters=(),
+        stored=np.dtype("u1"),
+        fill=b"",
+        numbers=np.arange(40, dtype=np.int32),
+    )
+    found, are_cached = list[bool](), FilesTogether.are_cached
+
+    def noting(self: FilesTogether, *looked_for: Any) -> bool:
+        found.append(are_cached(self, *looked_for))
+        return found[-1]
+
+    monkeypatch.setattr(FilesTogether, "are_cached", noting)
+    files = OpenFiles(table)
+    reader, calls = ChunkReader([part], "x", files, ReadStats(), 0), 3 * (LOOKS_LEFT_OUT + 1)
+    for _ in range(calls):
+        if not reader.leaves_out():
+            reader.advise(0, np.arange(40))
+    assert found == [True] * 3
+    found.clear()
+    for _ in range(calls):
+        if found[:1] == [False] and len(found) == 1:
+            assert not reader.leaves_out(), "what is not there is asked for, and looked for at once again"
+            break
+        try:
+            make_cold(paths)
+        except RuntimeError:
+            pytest.skip("this file system keeps what it is asked to let go")
+        if not reader.leaves_out():
+            reader.advise(0, np.arange(40))
+    assert found == [False]
+    reader.close()
+    files.close()

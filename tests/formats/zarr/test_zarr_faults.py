@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from streamload.errors import (
     ConfigError,
     CorruptDataError,
     SchemaMismatchError,
+    SourceChangedError,
     SourceError,
     StreamloadError,
     UnsafeSourceError,
@@ -254,6 +256,32 @@ def test_a_pipe_in_place_of_a_chunk_is_a_damaged_one(shuffle: bool, tmp_path: Pa
             with pytest.raises(CorruptDataError, match=text):
                 source[records]
         with Loader(source, batch_size=4, num_workers=0, shuffle=shuffle) as loader, pytest.raises(CorruptDataError, match=text):
+            list(loader)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket"])
+def test_what_is_no_chunk_is_named_whenever_it_came(kind: str, when: str, tmp_path: Path):
+    """And is an error whatever on_bad_record= says, as any chunk that cannot be read: it holds many records. Others are read."""
+    path = plain_array(tmp_path / "a", np.arange(80).reshape(40, 2))
+    source = open_source(path) if when == "after" else None
+    (path / "2.0").unlink()
+    if kind == "pipe":
+        os.mkfifo(path / "2.0")
+    elif kind == "folder":
+        (path / "2.0").mkdir()
+    else:
+        os.mknod(path / "2.0", stat.S_IFSOCK | 0o600)
+    with source or open_source(path) as source:
+        (name,) = source.schema.names
+        assert source[5:12][name].tolist() == np.arange(10, 24).reshape(7, 2).tolist()
+        with pytest.raises(SourceError, match=r"/a/2\.0 (is|was|shrank|grew|cannot be opened)") as caught:
+            source[:]
+        assert when == "after" or not isinstance(caught.value, SourceChangedError)
+        with (
+            pytest.raises(SourceError, match=r"/a/2\.0 "),
+            Loader(source, batch_size=4, num_workers=0, shuffle=False, on_bad_record="skip") as loader,
+        ):
             list(loader)
 
 

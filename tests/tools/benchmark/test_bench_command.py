@@ -174,6 +174,14 @@ def test_bench_in_words_shows_the_limit_beside_the_figure(path: Path, capsys: py
         assert words in text
 
 
+def test_one_batch_is_not_taken_for_a_pace(tmp_path: Path):
+    """Where an epoch is one step, nothing has been waited for but the start; nobody says that the loader keeps up."""
+    small = hdf5_file(tmp_path / "small.h5", arrays(20))
+    found = passed(config(small, once=True, seconds=0.1))
+    assert (found["steps"], found["bottleneck"]) == (0, "start")
+    assert found["verdict"] == "start: there was one batch, and nothing to be said of others"
+
+
 def test_limits_are_those_of_records_as_long_as_these_are_on_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A record of bytes of any length has its mean length, and not that of its fixed fields alone."""
     path = tmp_path / "texts.parquet"

@@ -45,6 +45,7 @@ def a_pass(**more: Any) -> dict[str, Any]:
         "byte_rate": 1e8,
         "seconds": 1.0,
         "read_nbytes": 10**8,
+        "nbytes": 10**8,
         "used_nbytes": 10**8,
         "device_per_used": 1.0,
         "bottleneck": "transport",
@@ -125,7 +126,16 @@ def test_data_that_came_before_the_first_step_is_not_set_beside_the_device():
 )
 def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
     """What to change, with the number that says why."""
-    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None, convert=CONVERT))
+    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None, convert=CONVERT, many_files=True))
+
+
+def test_one_file_is_not_told_to_become_one():
+    """Nor is a faster disk advised where files are in memory, and where the limit that was reached is that of copying."""
+    warm = a_pass(bottleneck="disk", device_per_used=0.0)
+    assert list(changes([warm], cores=2, asked_workers=None, convert=CONVERT)) == []
+    for share in (0.0, 1.0):
+        one = a_pass(bottleneck="disk", device_per_used=share, limits=[{"name": "x", "kind": "copy", "byte_rate": 1.0, "ratio": 0.95}])
+        assert list(changes([one], cores=2, asked_workers=None, convert=CONVERT, many_files=True)) == []
 
 
 def test_files_that_are_in_memory_wait_for_no_disk():

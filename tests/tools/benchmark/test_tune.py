@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_tune_prints_a_call_and_why(path: Path, capsys: pytest.CaptureFixture[st
     assert document["call"].startswith(
         f"sl.Loader(sl.open('{path}', fields=['image']), batch_size={BATCH}, shuffle=True, seed=0, num_workers="
     )
-    assert document["why"][0].endswith("trials") or "trials" in document["why"][0]
+    assert re.search(r"records/s, the mean of \d+ trials?$", document["why"][0])
     compile(document["call"], "call", "eval")
 
 
@@ -101,6 +102,15 @@ def test_what_does_not_fit_is_left_out_and_said(path: Path, capsys: pytest.Captu
     trials.make(Settings(workers=1))
     assert "is too little" in trials.failed[Settings(workers=1)]
     assert "1 worker, io=auto: does not fit: " in capsys.readouterr().out
+
+
+def test_what_there_was_no_time_for_is_named(path: Path, capsys: pytest.CaptureFixture[str]):
+    """The call comes of one trial then, and says so."""
+    code, document = answer(capsys, "tune", path, "--seconds", "0.1", "--batch", BATCH)
+    assert (code, document["workers"], [one["workers"] for one in document["trials"]]) == (0, 0, [0])
+    assert "1 worker, io=auto" in document["left"]
+    assert document["why"][0].endswith("the mean of 1 trial")
+    assert document["why"][1].startswith("no time was left to try 1 worker, io=auto")
 
 
 def test_both_commands_have_their_arguments():

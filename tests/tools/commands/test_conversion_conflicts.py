@@ -75,7 +75,7 @@ def images_in_a_tar() -> None:
                 archive.addfile(member, io.BytesIO(packed))
 
 
-ARRAYS = "those of s are arrays, and stay as they are. Leave it out; it is for --size, --mode grey and --store jpeg."
+ARRAYS = "those of s are arrays, and stay as they are. Leave it out, or give --size."
 MASKS = "all images here are masks ('mask'), {}, and keep their numbers."
 NONE = "HDF5 files have chunks of fields of 64 bytes a record or more, of one length each, and s has none (x float64 (4,)"
 
@@ -126,7 +126,7 @@ NONE = "HDF5 files have chunks of fields of 64 bytes a record or more, of one le
         (
             numbers,
             "--workers 2 --engine dask://127.0.0.1:1",
-            "--workers 2 counts processes of this machine, and --engine has a cluster do the work. Leave --workers out",
+            "--workers 2 counts processes of this machine, and --engine has a cluster do the work. Leave one of them out: the cluster",
         ),
         (numbers, "--merge --engine dask://127.0.0.1:1", "--merge leaves --engine nothing to do: no file is written. Leave --engine out."),
         (numbers, "--dry-run --engine dask://x:1", "--dry-run leaves --engine nothing to do: no file is written. Leave --engine out."),
@@ -143,7 +143,7 @@ NONE = "HDF5 files have chunks of fields of 64 bytes a record or more, of one le
         (
             numbers,
             "--task 0/2 --list-left-out",
-            "--task does a share, and what is left out is told of the whole. Give --list-left-out to --merge.",
+            "--task does a share, and what is left out is told of the whole. Give it to --merge.",
         ),
     ],
     ids=lambda one: one if isinstance(one, str) and one.startswith("--") and len(one) < 60 else getattr(one, "__name__", ""),

@@ -135,7 +135,7 @@ def test_show_says_what_a_label_becomes_where_records_are_mixed(tmp_path: Path, 
 def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Nothing to show; no folder for the sheet, found before anything is read."""
     path = hdf5_file(tmp_path / "a.h5", arrays(0))
-    assert said(capsys, "show", path) == (0, f"{path}: there are no records to be shown.\n")
+    assert said(capsys, "show", path) == (0, f"{path}: 0 records; there are none\n")
     code, text = said(capsys, "show", path, "-o", tmp_path / "no" / "sheet.png")
     assert (code, f"{tmp_path}/no does not exist." in text, "Make the folder first." in text) == (2, True, True)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import streamload as sl
+from streamload.tools.benchmark.measure_epoch import open_options
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 from streamload.tools.chain_file import chain_in, first_augment, of_images_alone
 
@@ -29,8 +30,9 @@ def make(config: Config) -> Any:
     """
     warnings.simplefilter("ignore")  # small windows are meant here
     loader, data = _loader_of(config)
-    labelled = "label" in data.schema.names
-    sink = Sink(config["batch"], loader.schema["image"].nbytes)
+    image, label = (config.get("called", {}).get(name, name) for name in ("image", "label"))
+    labelled = label in data.schema.names
+    sink = Sink(config["batch"], loader.schema[image].nbytes)
     numbers = itertools.count()
     consume = config.get("consume", True)
     begin = loader.state_dict()
@@ -43,9 +45,9 @@ def make(config: Config) -> Any:
             for batch in epoch:
                 steps += 1
                 if consume:
-                    sink.take(batch["image"], batch["label"] if labelled else None)
+                    sink.take(batch[image], batch[label] if labelled else None)
         if not consume:
-            sink.records, sink.nbytes = len(data), len(data) * data.schema["image"].nbytes
+            sink.records, sink.nbytes = len(data), len(data) * data.schema[image].nbytes
         done = clock.stop(steps=steps)
         done["extra"]["verdict"] = str(loader.stats)
         return done
@@ -61,8 +63,9 @@ def make(config: Config) -> Any:
 
 
 def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
-    names = config.get("names", {"image": "image", "label": "label"})
-    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]}, decode=config.get("decode"))
+    names, called = config.get("names", {"image": "image", "label": "label"}), config.get("called", {})
+    fields = {called.get(name, name): stored for name, stored in names.items() if config.get("pairs") or name == "image"}
+    data = sl.open(config["path"], fields=fields, **open_options(config))
     order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
     shuffle = order(window=config["window"]) if "window" in config else order()
     loader = sl.Loader(
@@ -73,6 +76,6 @@ def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
         memory=config.get("memory"),
         io=config.get("io", "auto"),
         indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
-        augment=of_images_alone(first_augment(chain_in(config["chain"])), "image") if "chain" in config else None,
+        augment=of_images_alone(first_augment(chain_in(config["chain"])), called.get("image", "image")) if "chain" in config else None,
     )
     return loader, data

@@ -53,7 +53,7 @@ def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
         if not parts or request.split is not None:
             raise
         command = f"streamload convert {shlex.quote(os.path.join(error.details.get('path', request.path), parts[0]))} {parts[0]}.h5"
-        raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
+        raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path, splits=parts) from error
 
 
 def open_training(

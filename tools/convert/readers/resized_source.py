@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from streamload.images import nearest
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
+from streamload.tools.console import clean
 from streamload.tools.convert.image_axes import image_axes
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.record_source import RecordSource, batch_records
@@ -27,6 +29,7 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
     images = [field for field in origin.schema if is_scaled(field)]
     if not images:
         asked = "--size" if request.size is not None else f"--mode {request.mode}"
+        _refuse_bytes(origin, asked)
         raise ConfigError(
             f"{asked} is for images of 8 or 16 bits, and {origin.title} has none ({origin.schema}).",
             hint="Leave it out, or choose other --fields.",
@@ -37,6 +40,22 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
         )
     schema = Schema(tuple(wanted(field, request) if field in images else field for field in origin.schema))
     return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
+
+
+def _refuse_bytes(origin: RecordSource, asked: str) -> None:
+    """Raise ConfigError where there are images, but they are left as bytes: they are in few records, or their sizes differ."""
+    for name in origin.encoded_fields:
+        lacking = (origin.nulls[name].count or 0) if name in origin.nulls else 0
+        if 2 * lacking > len(origin):
+            raise ConfigError(
+                f"{asked} is for fields of images, and of the {len(origin):,} records of {origin.title} only {len(origin) - lacking:,} "
+                f"hold one, '{clean(name)}': it is left as bytes.",
+                hint=f"Write these records alone, --fields {shlex.quote(name)} --on-bad skip; or leave it out.",
+            )
+        raise ConfigError(
+            f"{asked} is for images of one size, and those of '{clean(name)}' in {origin.title} differ: they are left as bytes.",
+            hint="Leave it out.",
+        )
 
 
 def is_scaled(field: Field) -> bool:
