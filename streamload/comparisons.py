@@ -64,7 +64,7 @@ def _floats_with_number(compare: Compare, values: NDArray[Any], number: float) -
         except OverflowError:
             near = kind(np.inf)
     if isinstance(number, float):
-        held = not np.isfinite(number) or number == 0 or (np.isfinite(near) and abs(near) >= np.finfo(kind).tiny)
+        held = not np.isfinite(number) or not number or (np.isfinite(near) and abs(near) >= np.finfo(kind).tiny)
         return compare(values, near) if held else compare(values.astype(np.float64), number)
     held = bool(np.isfinite(near)) and int(near) == number
     return compare(values, near) if held else _one_by_one(compare, values, number)
