@@ -157,11 +157,13 @@ class Rows:
         beside(self._report, self._options, what, {**ours, "pairs": True}, ("zarr, DataLoader", "zarr_torch", theirs), ZARR_TORCH_AIM)
 
     def _zarr_beside_decoders(self) -> None:
+        """With the consumer of all rows, which copies every batch, and without: decoders do nothing with what comes out."""
         path, records, ours = self._zarr()
         theirs = {"path": str(path), "workers": self._options.workers, "codec": "blosc", "decoder": "blosc"}
         what = f"warm Zarr, Blosc zstd, chunks of {CHUNK_RECORDS}, {records:,} records, Block {WINDOW}"
-        name = f"{self._options.workers} bare decoders"
-        beside(self._report, self._options, what, ours, (name, "decoders", theirs), ZARR_AIM)
+        decoders = f"{self._options.workers} bare decoders", "decoders", theirs
+        beside(self._report, self._options, what, ours, decoders, ZARR_AIM)
+        beside(self._report, self._options, f"{what}, batches not copied", {**ours, "consume": False}, decoders, ZARR_AIM)
 
     def _opening(self, kind: str) -> None:
         """To open a folder or the tars in it, anew and again, beside looking at it alone."""

@@ -178,7 +178,7 @@ def test_folders_and_tars_are_set_beside_parquet_bare_reading_and_what_people_us
     names = ratios(figures)
     assert names[:4] == ["streamload, Parquet, Block 32 MB"] * 2 + ["16 bare threads", names[3]]
     assert names[3].startswith("device, direct random reads of ")
-    assert names[-5:] == ["2 bare decoders"] + ["a scan by 8 threads"] * 2 + ["8 threads that read heads"] * 2
+    assert names[-6:] == ["2 bare decoders"] * 2 + ["a scan by 8 threads"] * 2 + ["8 threads that read heads"] * 2
     for name in ("torchvision ImageFolder", "webdataset", "tf.data", "datasets imagefolder", "zarr"):
         assert any(f"{name}, " in line for line in said.splitlines() if " x " in line or "is left out" in line)
     assert "mincore finds 0.00 % in memory" in said
