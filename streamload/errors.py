@@ -166,8 +166,10 @@ def to_plain(error: StreamloadError) -> dict[str, Any]:
 
 def from_plain(plain: Mapping[str, Any]) -> StreamloadError:
     """The error that `to_plain` wrote down; an unknown kind becomes a StreamloadError."""
-    kind = FAMILY.get(str(plain["kind"]), StreamloadError)
-    return kind(str(plain["message"]), hint=str(plain.get("hint", "")), **dict(plain.get("details") or {}))
+    kind, details = FAMILY.get(str(plain["kind"]), StreamloadError), dict(plain.get("details") or {})
+    if isinstance(records := details.get("records"), list):
+        details["records"] = tuple(records)  # JSON has lists alone.
+    return kind(str(plain["message"]), hint=str(plain.get("hint", "")), **details)
 
 
 def without_frames(error: BaseException) -> BaseException:

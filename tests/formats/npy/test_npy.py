@@ -144,7 +144,7 @@ DAMAGE: dict[str, tuple[bytes, type[StreamloadError], str]] = {
     "a shape far beyond the file": (
         header("'|u1'", "(1152921504606846976, 2)"),
         CorruptDataError,
-        "{path} claims (1152921504606846976, 2) uint8, 2.1e+06 TB, and holds 0 B of data. The file is damaged or was cut short:",
+        "{path} claims (1152921504606846976, 2) uint8, 2,097,152 TB, and holds 0 B of data. The file is damaged or was cut short:",
     ),
     "data cut short": (
         header("'<i4'", "(10,)", data=b"1234"),

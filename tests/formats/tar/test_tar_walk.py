@@ -25,6 +25,7 @@ def test_what_walks_through_large_archives_is_compiled_once_and_says_so(
         path = tmp_path / f"{len(said)}.tar"
         write(path, [("0.id", b"7")])
         kernels.use(compiled=True)
+        monkeypatch.setattr(kernels, "_announced", set[str]())
         with sl.open(path) as source:
             assert source[0]["id"] == 7
         assert capsys.readouterr().err == said
