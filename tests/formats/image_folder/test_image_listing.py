@@ -246,3 +246,23 @@ def test_compiled_and_plain_kernels_say_the_same_of_files(tmp_path: Path):
     np.testing.assert_array_equal(found[0, there], found[1, there])
     assert (found[:, [3, 4], 4] == -1).all()
     assert found[0, 0].tolist()[2:4] == [3, -(10**9) + 7]
+
+
+@pytest.mark.parametrize("quick", [0.0, 1e9], ids=["by many threads", "by few"])
+def test_names_are_looked_at_side_by_side(quick: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A few at a time, folders among them; each is what the system says of it, and what it refuses is so marked."""
+    monkeypatch.setattr(tree, "TOGETHER", 7)
+    monkeypatch.setattr(tree, "QUICK_S", quick)
+    for number in range(60):
+        path = tmp_path / f"{number % 3}" / ("" if number % 4 else "deep") / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(number))
+    (tmp_path / "1" / "broken.bmp").symlink_to(tmp_path / "nowhere")
+    found: dict[str, list[int]] = {}
+    for one in tree.tree_below(str(tmp_path)):
+        found |= {os.path.join(one.path, os.fsdecode(name)): said.tolist() for name, said in zip(one.names, one.identities, strict=True)}
+    assert found.pop(str(tmp_path / "1" / "broken.bmp"))[4] == -1
+    assert len(found) == 60
+    for path, said in found.items():
+        status = os.stat(path)
+        assert said == [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode]
