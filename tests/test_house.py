@@ -76,7 +76,15 @@ name = "Floors of the tools"
 type = "layers"
 containers = ["streamload.tools"]
 exhaustive = true
-layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file | trainable", "progress", "console"]
+layers = [
+    "__main__ | examples",
+    "commands | demonstration",
+    "verification",
+    "benchmark | convert",
+    "files | chain_file | trainable",
+    "progress",
+    "console",
+]
 """
 
 

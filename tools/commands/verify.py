@@ -16,12 +16,8 @@ from streamload.errors import ConfigError, CorruptDataError
 from streamload.formats.naming.braces import has_braces
 from streamload.formats.naming.field_names import is_pattern
 from streamload.sizes import format_nbytes
-from streamload.tools.commands.manifest_choice import KEY, ask_again, choice_in, choice_when_written, require_one_file
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_account, add_choice, asked, fields_in, options_in
-from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
-from streamload.tools.commands.shard_numbers import missing_shards
-from streamload.tools.commands.value_checks import AskedOfValues, check_images, check_values
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.accounting import Account, account_of, account_when_made, lacking, show_account
 from streamload.tools.convert.as_converted import as_converted
@@ -47,6 +43,10 @@ from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
 from streamload.tools.progress import bar
+from streamload.tools.verification.manifest_choice import KEY, ask_again, choice_in, choice_when_written, require_one_file
+from streamload.tools.verification.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
+from streamload.tools.verification.shard_numbers import missing_shards
+from streamload.tools.verification.value_checks import AskedOfValues, check_images, check_values
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
 

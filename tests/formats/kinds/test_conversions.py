@@ -18,11 +18,11 @@ from kinds.refused import CONVERT, group_of
 from kinds.storages import STORAGES, Expected, Library
 from streamload.errors import ConfigError
 from streamload.tools.__main__ import main
-from streamload.tools.commands.record_comparison import differing
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.writers.registry import FORMATS, Annotations, write_options, writer_of
+from streamload.tools.verification.record_comparison import differing
 
 TARGETS = {
     "hdf5": ("hdf5", "none"),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, StreamloadError
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, Schema
-from streamload.tools.commands.record_comparison import Findings
 from streamload.tools.console import clean, meant
 from streamload.tools.convert.readers.images import image_in
+from streamload.tools.verification.record_comparison import Findings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
