@@ -71,7 +71,7 @@ def _stamp(names: Sequence[str]) -> str:
     """The name of a file that stands in the cache folder once these very modules have been compiled into it."""
     from importlib.metadata import version  # Half of what importing the library would cost.
 
-    said = f"{version('numba')} {import_module(f'{__name__}.kept_code').sources()} {sorted(names)}"
+    said = f"{version('numba')} {import_module(f'{__name__}.kept_files').sources_beside(__file__)} {sorted(names)}"
     return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
 
 
@@ -351,7 +351,8 @@ def _augment_folder() -> Generator[owned_files.Folder | None]:
     from importlib.metadata import version
 
     augment = import_module(f"{__name__}.augment")
-    name = f"augment-{augment.digest()}-{version('numba')}-{augment.objects.processor()}"
+    sources = import_module(f"{__name__}.kept_files").sources_beside(augment.__file__)
+    name = f"augment-{sources}-{version('numba')}-{augment.objects.processor()}"
     folder: owned_files.Folder | None = None
     with suppress(OSError, UnsafeSourceError), _held_folder() or nullcontext() as whole:
         if whole is not None:

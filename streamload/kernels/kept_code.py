@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from streamload.errors import UnsafeSourceError
@@ -98,16 +97,8 @@ class CodeFiles:
             kept_files.write(folder, self._file(key), self._to_bytes(made))
 
     def _file(self, key: Any) -> str:
-        return f"{self._name}.{hashlib.blake2b(f'{_compilers()} {sources()} {key}'.encode(), digest_size=8).hexdigest()}.nbc"
-
-
-@cache
-def sources() -> str:
-    """A few letters that stand for the kernels of this folder: numba looks at the file of a kernel alone, and some share functions."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        made_of = f"{_compilers()} {kept_files.sources_beside(__file__)} {key}"
+        return f"{self._name}.{hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()}.nbc"
 
 
 @cache

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
+from pathlib import Path
 
 from streamload.storage.owned_files import Folder, is_private
 
 DIGEST_NBYTES = 16
+
+
+@cache
+def sources_beside(file: str) -> str:
+    """A few letters that stand for a module and those in its folder: numba looks at a kernel's own file, and some share functions."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(file).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def write(folder: Folder, name: str, data: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamload.kernels import kept_code
+from streamload.kernels import kept_code, kept_files
 
 PROGRAM = """
 import json, sys
@@ -139,9 +139,9 @@ def test_code_of_other_sources_or_another_compiler_is_none(tmp_path: Path, monke
     """Also where a process ended in the middle: no index says that what was kept before is of today."""
     files = kept_code.CodeFiles(str(tmp_path), "kernel", pickle.dumps)
     files.save("a key", "code")
-    for name in ("sources", "_compilers"):
+    for module, name in ((kept_files, "sources_beside"), (kept_code, "_compilers")):
         with monkeypatch.context() as patch:
-            patch.setattr(kept_code, name, lambda: "others")
+            patch.setattr(module, name, lambda *_: "others")
             assert files.load("a key") is None
     assert files.load("a key") == "code"
     assert kept_code.CodeFiles(str(tmp_path / "gone"), "kernel", pickle.dumps).save("a key", "code") is None

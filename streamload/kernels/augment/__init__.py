@@ -13,13 +13,11 @@ Rules of this room:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from streamload.kernels.augment import objects
@@ -67,15 +65,6 @@ RUNTIME = frozenset(
 """Kernels that use arrays of numba's own: their code is loaded by numba, with its runtime."""
 MARK = "compiled-{}"
 """The file that says that numba keeps a kernel in the folder: whether it is so, only numba could tell, which takes long to import."""
-
-
-@cache
-def digest() -> str:
-    """A few letters that stand for the sources of this room."""
-    sources = hashlib.blake2b(digest_size=6)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sources.update(path.read_bytes())
-    return sources.hexdigest()
 
 
 def is_kept(name: str, folder: Folder) -> bool:
