@@ -52,8 +52,17 @@ class Batch(Mapping[str, Any]):
     """
 
     __slots__ = (
-        "_fields", "_handed_by", "_source", "_state", "_step", "_valid",
-        "epoch", "records", "source_names", "step", "total_step",
+        "_fields",
+        "_source",
+        "_state",
+        "_state_maker",
+        "_step",
+        "_valid",
+        "epoch",
+        "records",
+        "source_names",
+        "step",
+        "total_step",
     )  # fmt: skip
 
     _fields: Mapping[str, Any]
@@ -69,7 +78,7 @@ class Batch(Mapping[str, Any]):
     """The parts of a mixture, by their numbers in `source`; empty where there is one source."""
     _step: FinishedStep
     """Of a batch that a loader hands out, what all members but the fields are made of when somebody asks for them."""
-    _handed_by: StateMaker
+    _state_maker: StateMaker
     _state: Callable[[], dict[str, Any]] | None
     _valid: Callable[[], NDArray[np.bool_]] | NDArray[np.bool_] | None
     _source: Callable[[], NDArray[np.int8]] | NDArray[np.int8] | None
@@ -101,7 +110,7 @@ class Batch(Mapping[str, Any]):
             self.source_names = source_names
 
     @classmethod
-    def of_step(cls, step: FinishedStep, handed_by: StateMaker) -> Batch:
+    def of_step(cls, step: FinishedStep, state_maker: StateMaker) -> Batch:
         """The batch of a step.
 
         One is made for every step, and most are asked for a field or two and nothing else: `__getattr__` makes the rest.
@@ -109,7 +118,7 @@ class Batch(Mapping[str, Any]):
         batch = _new(cls)
         batch._fields = step[2]
         batch._step = step
-        batch._handed_by = handed_by
+        batch._state_maker = state_maker
         return batch
 
     if not TYPE_CHECKING:  # Type checkers should go on to find members that are misspelt.
@@ -209,11 +218,11 @@ class Batch(Mapping[str, Any]):
 
 
 def _state_of(batch: Batch, step: FinishedStep) -> Callable[[], dict[str, Any]]:
-    return partial(batch._handed_by.state_at, step.planned.end)  # pyright: ignore[reportPrivateUsage]
+    return partial(batch._state_maker.state_at, step.planned.end)  # pyright: ignore[reportPrivateUsage]
 
 
 def _source_names(batch: Batch, _: FinishedStep) -> tuple[str, ...]:
-    return batch._handed_by.source_names  # pyright: ignore[reportPrivateUsage]
+    return batch._state_maker.source_names  # pyright: ignore[reportPrivateUsage]
 
 
 def _left_of(step: FinishedStep) -> tuple[int, ...]:

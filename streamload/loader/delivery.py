@@ -154,7 +154,8 @@ class Delivery:
             raise _closed()
         self.owner.check()
         with self._turn:
-            self._check_not_taking("next() was called")
+            if self._taking:
+                raise _busy("next() was called")
             self._taking = True
             try:
                 return self._take(epoch)
@@ -178,10 +179,7 @@ class Delivery:
     def _check_not_taking(self, what: str) -> None:
         """Raise LoaderBusyError within a call that takes a batch: that could neither be begun again nor go on from another place."""
         if self._taking:
-            raise LoaderBusyError(
-                f"{what} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected.",
-                hint="Have a handler note what is to be done, and do it in the loop; it may ask for the state, and close the loader.",
-            )
+            raise _busy(what)
 
     def _make_current(self, epoch: Epoch) -> None:
         """Begin a pass that has not begun. Raises LoaderClosedError if a newer pass has begun, or the loader was closed meanwhile."""
@@ -330,6 +328,13 @@ def _end_for_good(engine: Engine, turn: threading.RLock, process: int) -> None:
 
 def _closed() -> LoaderClosedError:
     return LoaderClosedError("this loader was closed.", hint="Make a new one; state_dict() of a closed loader still says where it stood.")
+
+
+def _busy(what: str) -> LoaderBusyError:
+    return LoaderBusyError(
+        f"{what} while a batch of the same loader was being taken, by a handler of a signal or by something that was collected.",
+        hint="Have a handler note what is to be done, and do it in the loop; it may ask for the state, and close the loader.",
+    )
 
 
 def _newer(epoch: Epoch) -> LoaderClosedError:

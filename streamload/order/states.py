@@ -151,9 +151,8 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
     if version == 1:
         return _read_old(given, run, steps)
     parts = _parts(given)
-    if (
-        _is_mixture(given) or run.mode == MIXTURE
-    ):  # What a source's own order is, is compared after its records: other data may have another.
+    # What a source's own order is, is compared after its records: other data may have another.
+    if _is_mixture(given) or run.mode == MIXTURE:
         _check_same(given, "mode", run.mode)
     _check_same(given, "order_version", ORDER_VERSION)
     _check_same(given, "seed", run.seed)
