@@ -58,7 +58,8 @@ class Ragged:
         kind = kinds.pop() if kinds else ARRAY
         if kind == ARRAY:
             for number, one in enumerate(records):
-                refuse_masked(one, f"array {number:,} of a ragged field")
+                if type(one) is not np.ndarray:
+                    refuse_masked(one, f"array {number:,} of a ragged field")
             arrays = [np.asarray(one) for one in records] or [np.zeros(0)]
         else:
             arrays = [np.frombuffer(one.encode() if isinstance(one, str) else bytes(one), np.uint8) for one in records]

@@ -103,7 +103,8 @@ class RecordTransform:
                 if name in elements_of:
                     elements_of[name].append(_elements(value, fields[name], record))
                     continue
-                refuse_masked(value, f"the transform's field {name!r} of record {record}")
+                if type(value) is not np.ndarray:
+                    refuse_masked(value, f"the transform's field {name!r} of record {record}")
                 array, place = np.asarray(value), out[name]
                 if array.shape != place.shape[1:] or not _fits(array.dtype, place.dtype):
                     raise SchemaMismatchError(
@@ -149,7 +150,12 @@ class RecordTransform:
 
 def _fits(dtype: np.dtype[Any], place: np.dtype[Any]) -> bool:
     """Whether values of a dtype go into a place as they are: of the same in any order of bytes, or shorter strings of its kind."""
-    return dtype.newbyteorder("=") == place or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
+    return _is_same(dtype, place) or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
+
+
+def _is_same(dtype: np.dtype[Any], place: np.dtype[Any]) -> bool:
+    """Whether two dtypes are the same but for their order of bytes."""
+    return dtype == place or dtype.newbyteorder("=") == place
 
 
 def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
@@ -162,9 +168,10 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
         return np.frombuffer(value.encode(), np.uint8)
     if field.ragged == BYTES and isinstance(value, bytes):
         return np.frombuffer(value, np.uint8)
-    refuse_masked(value, f"the transform's field {field.name!r} of record {record}")
+    if type(value) is not np.ndarray:
+        refuse_masked(value, f"the transform's field {field.name!r} of record {record}")
     array = np.asarray(value)
-    if field.ragged != ARRAY or array.dtype.newbyteorder("=") != field.dtype or array.ndim == 0 or array.shape[1:] != field.shape:
+    if field.ragged != ARRAY or not _is_same(array.dtype, field.dtype) or array.ndim == 0 or array.shape[1:] != field.shape:
         what = f"{array.dtype} {array.shape}" if isinstance(value, np.ndarray) else type(value).__name__
         raise SchemaMismatchError(
             f"the transform's field {field.name!r} is {what} for record {record}, and was found to be: {field}.",
